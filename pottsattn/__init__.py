@@ -1,0 +1,66 @@
+"""pottsattn: factored attention and the inverse Potts problem.
+
+Sample sequences from Potts models, infer the couplings by masked modelling or pseudo-likelihood,
+predict the learning curves by the replica method, and compare. Importing is quick and quiet: numba,
+scipy, h5py, torch and matplotlib load on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pottsattn._validate import ConvergenceWarning, InputError
+from pottsattn._version import __version__
+
+if TYPE_CHECKING:
+    from pottsattn.comparison import compare
+    from pottsattn.dataset import SequenceDataset
+    from pottsattn.files import load
+    from pottsattn.fitting.attention import FactoredAttention
+    from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
+    from pottsattn.fitting.training import train_masked
+    from pottsattn.potts import PottsModel
+    from pottsattn.sampling.sampler import Schedule, sample
+    from pottsattn.theory.learning_curve import learning_curve
+
+__all__ = [
+    "ConvergenceWarning",
+    "FactoredAttention",
+    "InputError",
+    "PottsModel",
+    "Schedule",
+    "SequenceDataset",
+    "__version__",
+    "compare",
+    "fit_pseudolikelihood",
+    "learning_curve",
+    "load",
+    "sample",
+    "train_masked",
+]
+
+_HOME = {
+    "FactoredAttention": "pottsattn.fitting.attention",
+    "PottsModel": "pottsattn.potts",
+    "Schedule": "pottsattn.sampling.sampler",
+    "SequenceDataset": "pottsattn.dataset",
+    "compare": "pottsattn.comparison",
+    "fit_pseudolikelihood": "pottsattn.fitting.pseudolikelihood",
+    "learning_curve": "pottsattn.theory.learning_curve",
+    "load": "pottsattn.files",
+    "sample": "pottsattn.sampling.sampler",
+    "train_masked": "pottsattn.fitting.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,57 @@
+"""The one `njit` of the package, and threads that run its kernels.
+
+Kernels release the GIL, so plain Python threads run them in parallel; work belongs to chains or
+sites, never to threads, and results are the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numba
+
+from pottsattn._validate import check_at_least
+
+__all__ = ["njit", "n_threads_or_default", "run_in_threads"]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Compile a kernel: GIL released, cached on disk where a disk cache can be written."""
+    if function is None:
+        return lambda decorated: njit(decorated, **options)
+    try:
+        return numba.njit(function, nogil=True, cache=True, **options)
+    except RuntimeError:  # no writable place for the cache (read-only install, no home)
+        return numba.njit(function, nogil=True, **options)
+
+
+def n_threads_or_default(n_threads: int | None) -> int:
+    """Return `n_threads`, or the number of cores this process may use."""
+    if n_threads is not None:
+        return check_at_least("threads", n_threads, 1)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_in_threads(
+    function: Callable[[Task], Result], tasks: Iterable[Task], n_threads: int
+) -> Iterable[Result]:
+    """Yield `function(task)` in the order of `tasks`, computed by `n_threads` threads.
+
+    When one task fails or the caller is interrupted, tasks that have not started are dropped.
+    """
+    if n_threads == 1:
+        yield from map(function, tasks)
+        return
+    pool = ThreadPoolExecutor(n_threads)
+    try:
+        yield from pool.map(function, tasks)
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,210 @@
+"""Files that are whole or absent and say what they are.
+
+Every HDF5 file carries `format = "pottsattn.KIND/1"` and `provenance` (JSON). A file is written
+under a temporary name in the folder of its target and renamed once it is whole; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pottsattn._validate import InputError
+from pottsattn._version import __version__
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = [
+    "check_writable",
+    "content_hash",
+    "create_hdf5",
+    "file_format",
+    "open_hdf5",
+    "provenance",
+    "to_json",
+    "write_whole",
+]
+
+FORMAT_PREFIX = "pottsattn."
+HASH_BLOCK_BYTES = 1 << 24
+
+
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """Return `path` if a file can be created there, so that long work is not done in vain."""
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"cannot write {target}: it is a directory, expected a file name")
+    folder = target.parent
+    if not folder.is_dir():
+        raise InputError(f"cannot write {target}: there is no folder {folder}, create it first")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=folder)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror} in folder {folder}") from error
+    os.close(handle)
+    os.unlink(name)
+    return target
+
+
+@contextmanager
+def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` at the end, or remove it.
+
+    Raises
+    ------
+    InputError
+        `path` is a directory, its folder is missing or cannot be written, or the disk is full.
+    """
+    target = check_writable(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise InputError(f"cannot write {target}: {reason}; nothing was changed") from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+@contextmanager
+def create_hdf5(
+    path: str | os.PathLike[str], kind: str, made_by: dict[str, Any]
+) -> Iterator[h5py.File]:
+    """Give an open HDF5 file of format `pottsattn.<kind>/1`; it appears at `path` once whole."""
+    import h5py
+
+    with write_whole(path) as temporary:
+        with h5py.File(temporary, "w") as file:
+            file.attrs["format"] = f"{FORMAT_PREFIX}{kind}/1"
+            file.attrs["provenance"] = json.dumps(made_by, sort_keys=True)
+            yield file
+
+
+@contextmanager
+def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator[h5py.File]:
+    """Give a read-only HDF5 file of this package; `kind` (such as "fit") is checked if given.
+
+    Raises
+    ------
+    InputError
+        No such file, not HDF5, truncated, not ours, or of another kind.
+    """
+    import h5py
+
+    source = Path(path)
+    if source.is_dir():
+        raise InputError(f"cannot read {source}: it is a directory, expected a file")
+    if not source.exists():
+        raise InputError(f"cannot read {source}: no such file")
+    try:
+        file = h5py.File(source, "r")
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise InputError(f"cannot read {source}: permission denied") from error
+        state = "truncated or damaged" if _starts_like_hdf5(source) else "not an HDF5 file"
+        raise InputError(f"cannot read {source}: {state}") from error
+    with file:
+        found = file.attrs.get("format", None)
+        if not isinstance(found, str) or not found.startswith(FORMAT_PREFIX):
+            raise InputError(f"cannot read {source}: HDF5, but not written by pottsattn")
+        name, _, version = found.removeprefix(FORMAT_PREFIX).partition("/")
+        if version != "1":
+            raise InputError(
+                f"cannot read {source}: format {found} is newer than pottsattn {__version__}; "
+                "update pottsattn"
+            )
+        if kind is not None and name != kind:
+            raise InputError(f"{source} holds {found}, expected {FORMAT_PREFIX}{kind}/1")
+        try:
+            yield file
+        except (KeyError, OSError) as error:
+            # h5py raises these for a missing or unreadable data set of an otherwise valid file.
+            raise InputError(f"cannot read {source}: damaged or incomplete ({error})") from error
+
+
+def _starts_like_hdf5(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def file_format(path: str | os.PathLike[str]) -> str:
+    """Return the kind of a file of this package: "sequences", "fit", "curve" or "sweep"."""
+    with open_hdf5(path) as file:
+        return str(file.attrs["format"]).removeprefix(FORMAT_PREFIX).partition("/")[0]
+
+
+def content_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 over all data sets of a file (names, types, shapes, values).
+
+    Attributes (times, command, versions) are outside, so equal numbers give equal hashes.
+    """
+    import h5py
+
+    digest = hashlib.sha256()
+    with open_hdf5(path) as file:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if _is_dataset(item) else None)
+        for name in sorted(names):
+            dataset: h5py.Dataset = file[name]
+            digest.update(f"{name} {dataset.dtype.str} {dataset.shape}".encode())
+            if dataset.ndim == 0:
+                digest.update(np.asarray(dataset[()]).tobytes())
+                continue
+            row_bytes = max(1, dataset.dtype.itemsize * math.prod(dataset.shape[1:]))
+            step = max(1, HASH_BLOCK_BYTES // row_bytes)
+            for start in range(0, dataset.shape[0], step):
+                digest.update(np.ascontiguousarray(dataset[start : start + step]).tobytes())
+    return digest.hexdigest()
+
+
+def _is_dataset(item: Any) -> bool:
+    import h5py
+
+    return isinstance(item, h5py.Dataset)
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """Return how a file came to be: versions, platform, command line and the given facts."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"pottsattn": __version__, "python": platform.python_version()}
+    for package in ("numpy", "numba", "scipy", "torch", "h5py"):
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
+    return {"versions": versions, "platform": platform.platform(), "command": command, **facts}
+
+
+def to_json(value: Any) -> str:
+    """Return strict JSON; NumPy numbers and arrays become plain, non-finite numbers null."""
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return value

@@ -1,0 +1,1 @@
+"""Inference of Potts models: pseudo-likelihood solvers and masked modelling."""

@@ -1,0 +1,1 @@
+"""Sampling of Potts models: kernels, schedules, diagnostics."""

@@ -1,0 +1,1 @@
+"""Replica-method learning curves. Knows nothing of samplers, fits, torch or data sets."""
