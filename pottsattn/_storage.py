@@ -152,7 +152,6 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 
     Attributes (times, command, versions) are outside, so equal numbers give equal hashes.
     """
-    import h5py
 
     digest = hashlib.sha256()
     with open_hdf5(path) as file:

@@ -1,0 +1,203 @@
+"""Plain-array operations on fields and couplings: logits, gauges, norms, scores.
+
+Two forms of one object, J_ij(a, b) for ordered pairs of sites (i, j):
+
+- dense: `couplings` (L, L, C, C), indexed [i, j, a, b];
+- factored: `interactions` A (H, L, L) and `color_similarity` U (H, C, C) with
+  J_ij(a, b) = sum_h A^h_ij U^h_ab (Rende et al., Phys. Rev. Research 6, 023057, 2024).
+
+Row i belongs to site i: logit_i(a) = h_i(a) + sum_{j != i} J_ij(a, s_j). Rows of a fitted model
+need not be symmetric, J_ij(a, b) != J_ji(b, a); every function here allows that. Diagonal blocks
+are zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Couplings",
+    "average_product_correction",
+    "frobenius_score",
+    "inner_product",
+    "zero_sum_projector",
+]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Couplings:
+    """J_ij(a, b) in whichever form it is held: `dense`, or `interactions` and `color_similarity`.
+
+    The factored form never builds the (L, L, C, C) tensor unless `to_dense` is called.
+    """
+
+    interactions: Array | None = None  # (H, L, L)
+    color_similarity: Array | None = None  # (H, C, C)
+    dense: Array | None = None  # (L, L, C, C)
+
+    @property
+    def length(self) -> int:
+        """Number of sites, L."""
+        array = self.interactions if self.dense is None else self.dense
+        assert array is not None
+        return array.shape[1]
+
+    @property
+    def n_states(self) -> int:
+        """Number of states (colors), C."""
+        array = self.color_similarity if self.dense is None else self.dense
+        assert array is not None
+        return array.shape[-1]
+
+    @property
+    def is_factored(self) -> bool:
+        """Whether J is held as `interactions` and `color_similarity`."""
+        return self.dense is None
+
+    def factors(self) -> tuple[Array, Array]:
+        """Return (`interactions`, `color_similarity`) of a factored J."""
+        if self.interactions is None or self.color_similarity is None:
+            raise TypeError("these couplings are dense: they have no interactions")
+        return self.interactions, self.color_similarity
+
+    def row(self, site: int) -> Array:
+        """Return J_ij(a, b) of one site i, shape (L, C, C)."""
+        if self.dense is not None:
+            return self.dense[site]
+        interactions, color_similarity = self.factors()
+        return np.einsum("hj,hab->jab", interactions[:, site], color_similarity)
+
+    def rows(self) -> Iterator[Array]:
+        """Yield the rows of sites 0..L-1, each (L, C, C), so that memory stays L C^2."""
+        return (self.row(site) for site in range(self.length))
+
+    def to_dense(self) -> Array:
+        """Return J as one array (L, L, C, C)."""
+        return self.dense if self.dense is not None else np.stack(list(self.rows()))
+
+    def logits(self, sequences: NDArray[np.uint8]) -> Array:
+        """Return sum_{j != i} J_ij(a, s_j), shape (n_sequences, L, C)."""
+        n_sequences, length = sequences.shape
+        n_states = self.n_states
+        if self.dense is not None:
+            one_hot = np.eye(n_states)[sequences].reshape(n_sequences, length * n_states)
+            matrix = self.dense.transpose(0, 2, 1, 3).reshape(length * n_states, length * n_states)
+            return (one_hot @ matrix.T).reshape(n_sequences, length, n_states)
+        total = np.zeros((length, n_sequences * n_states))
+        for interaction, similarity in zip(*self.factors(), strict=True):
+            values = similarity.T[sequences.T]  # (L, M, C): U(a, s_j)
+            total += interaction @ values.reshape(length, n_sequences * n_states)
+        return np.ascontiguousarray(total.reshape(length, n_sequences, n_states).transpose(1, 0, 2))
+
+    def scaled(self, factor: float) -> Couplings:
+        """Return factor * J."""
+        if self.dense is not None:
+            return Couplings(dense=factor * self.dense)
+        interactions, color_similarity = self.factors()
+        return Couplings(factor * interactions, color_similarity)
+
+    def transposed(self) -> Couplings:
+        """Return the couplings seen from the other site, K_ij(a, b) = J_ji(b, a)."""
+        if self.dense is not None:
+            return Couplings(dense=self.dense.transpose(1, 0, 3, 2))
+        interactions, color_similarity = self.factors()
+        return Couplings(interactions.transpose(0, 2, 1), color_similarity.transpose(0, 2, 1))
+
+    def symmetrized(self) -> Couplings:
+        """Return (J_ij(a, b) + J_ji(b, a)) / 2; a factored J stays factored.
+
+        Heads whose color similarity is symmetric keep their number; others are doubled.
+        """
+        other = self.transposed()
+        if self.dense is not None and other.dense is not None:
+            return Couplings(dense=(self.dense + other.dense) / 2.0)
+        interactions, color_similarity = self.factors()
+        if np.array_equal(color_similarity, color_similarity.transpose(0, 2, 1)):
+            return Couplings(
+                (interactions + interactions.transpose(0, 2, 1)) / 2.0, color_similarity
+            )
+        return Couplings(
+            np.concatenate([interactions, interactions.transpose(0, 2, 1)]) / 2.0,
+            np.concatenate([color_similarity, color_similarity.transpose(0, 2, 1)]),
+        )
+
+    def zero_sum(self, fields: Array) -> tuple[Array, Couplings]:
+        """Return (fields, couplings) in the zero-sum gauge: every conditional stays the same.
+
+        Each block becomes P J_ij P with P = I - 11^T / C; what the block loses acts on the target
+        state alone, sum_j [mean_b J_ij(a, b) - mean_ab J_ij], and moves into h_i. Fields are
+        returned with zero mean over states.
+        """
+        projector = zero_sum_projector(self.n_states)
+        if self.dense is not None:
+            state_means = self.dense.mean(axis=3).sum(axis=1)  # (L, C)
+            couplings = Couplings(dense=projector @ self.dense @ projector)
+        else:
+            interactions, color_similarity = self.factors()
+            state_means = interactions.sum(axis=2).T @ color_similarity.mean(axis=2)  # (L, C)
+            couplings = Couplings(interactions, projector @ color_similarity @ projector)
+        return (fields + state_means) @ projector, couplings
+
+
+def zero_sum_projector(n_states: int) -> Array:
+    """Return P = I - 11^T / C, shape (C, C)."""
+    return np.eye(n_states) - 1.0 / n_states
+
+
+def inner_product(first: Couplings, second: Couplings) -> float:
+    """Return sum_{ijab} J_ij(a, b) K_ij(a, b), without the tensor if both are factored."""
+    if first.is_factored and second.is_factored:
+        first_a, first_u = first.factors()
+        second_a, second_u = second.factors()
+        gram = np.einsum("hij,gij->hg", first_a, second_a) * np.einsum(
+            "hab,gab->hg", first_u, second_u
+        )
+        return float(gram.sum())
+    pairs = zip(first.rows(), second.rows(), strict=True)
+    return float(sum(np.vdot(row, other) for row, other in pairs))
+
+
+def frobenius_score(couplings: Couplings, *, gap_index: int | None = None) -> Array:
+    """Return |J_ij|_F of the symmetrized couplings in the zero-sum gauge, shape (L, L).
+
+    Parameters
+    ----------
+    couplings
+        In any gauge, symmetric or not.
+    gap_index
+        State left out of the norm (the alignment gap), or None to keep every state.
+
+    References
+    ----------
+    Ekeberg et al., Phys. Rev. E 87, 012707 (2013), eq. 24.
+    """
+    length = couplings.length
+    symmetric = couplings.symmetrized()
+    _, gauged = symmetric.zero_sum(np.zeros((length, couplings.n_states)))
+    kept = [state for state in range(couplings.n_states) if state != gap_index]
+    score = np.empty((length, length))
+    for site, row in enumerate(gauged.rows()):
+        score[site] = np.sqrt((row[:, kept][:, :, kept] ** 2).sum(axis=(1, 2)))
+    np.fill_diagonal(score, 0.0)
+    return score
+
+
+def average_product_correction(score: Array) -> Array:
+    """Return score_ij - mean_i mean_j / mean, means over the L - 1 other sites; zero diagonal.
+
+    References
+    ----------
+    Dunn, Wahl, Gloor, Bioinformatics 24, 333 (2008).
+    """
+    length = score.shape[0]
+    site_means = score.sum(axis=1) / (length - 1)
+    mean = score.sum() / (length * (length - 1))
+    corrected = score - np.outer(site_means, site_means) / mean if mean > 0.0 else score.copy()
+    np.fill_diagonal(corrected, 0.0)
+    return corrected

@@ -1,0 +1,306 @@
+"""Sequence data sets in memory and on disk (HDF5, format `pottsattn.sequences/1`).
+
+A data set knows its states, weights and alphabet and, when it was sampled, the true model; it does
+not know who will fit it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pottsattn._storage import create_hdf5, open_hdf5, provenance
+from pottsattn._validate import (
+    InputError,
+    check_generator,
+    check_positive,
+    check_sequences,
+    check_weights,
+)
+from pottsattn.potts import PottsModel
+
+__all__ = ["SequenceDataset", "read_dataset", "split"]
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+ALIGNMENT_SUFFIXES = (".fasta", ".fa", ".a2m")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SequenceDataset:
+    """Sequences of integer states with what is needed to interpret them.
+
+    Parameters
+    ----------
+    sequences : integers, shape (n_sequences, length)
+        States 0..n_states-1, kept as uint8.
+    n_states
+        Number of states C, at least 2.
+    weights : shape (n_sequences,), optional
+        Non-negative; every sequence counts 1 if left out.
+    alphabet
+        State a is the letter `alphabet[a]`; "" for plain integers.
+    gap_index
+        State of the alignment gap, if there is one.
+    columns : shape (length,), optional
+        Original column numbers; 1..length if left out.
+    model
+        The true model, if known.
+    origin
+        Facts for the provenance attribute of the file.
+
+    Raises
+    ------
+    InputError
+        States out of range, or shapes that do not fit together.
+    """
+
+    sequences: NDArray[np.uint8]
+    n_states: int
+    weights: NDArray[np.float64] | None = None
+    alphabet: str = ""
+    gap_index: int | None = None
+    columns: NDArray[np.int32] | None = None
+    model: PottsModel | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        sequences = check_sequences(self.sequences, self.n_states)
+        n_sequences, length = sequences.shape
+        columns = np.arange(1, length + 1) if self.columns is None else np.asarray(self.columns)
+        if columns.shape != (length,):
+            raise InputError(f"columns must have shape ({length},), got {columns.shape}")
+        if self.alphabet and len(self.alphabet) != self.n_states:
+            raise InputError(f"alphabet {self.alphabet!r} must have {self.n_states} letters")
+        if self.model is not None and (self.model.length, self.model.n_states) != (
+            length,
+            self.n_states,
+        ):
+            raise InputError(f"the model {self.model!r} does not fit sequences of length {length}")
+        object.__setattr__(self, "sequences", sequences)
+        object.__setattr__(self, "columns", columns.astype(np.int32))
+        object.__setattr__(self, "weights", check_weights(self.weights, n_sequences))
+
+    @property
+    def n_sequences(self) -> int:
+        """Number of sequences, M."""
+        return self.sequences.shape[0]
+
+    @property
+    def length(self) -> int:
+        """Number of sites, L."""
+        return self.sequences.shape[1]
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether sequences carry weights."""
+        return self.weights is not None
+
+    @property
+    def normalized_weights(self) -> NDArray[np.float64]:
+        """Weights with sum 1, shape (n_sequences,)."""
+        if self.weights is None:
+            return np.full(self.n_sequences, 1.0 / self.n_sequences)
+        return self.weights / self.weights.sum()
+
+    @property
+    def effective_size(self) -> float:
+        """M_eff: the sum of the weights, or M."""
+        return float(self.n_sequences if self.weights is None else self.weights.sum())
+
+    @property
+    def alpha(self) -> float:
+        """Sequences per site, M_eff / L."""
+        return self.effective_size / self.length
+
+    def site_frequencies(self) -> NDArray[np.float64]:
+        """Return f_i(a), weighted, shape (length, n_states)."""
+        weights = self.normalized_weights
+        columns = [
+            np.bincount(column, weights=weights, minlength=self.n_states)
+            for column in self.sequences.T
+        ]
+        return np.stack(columns)
+
+    def take(self, index: ArrayLike | slice) -> SequenceDataset:
+        """Return the data set of the chosen sequences, with their weights."""
+        chosen = index if isinstance(index, slice) else np.asarray(index)
+        weights = None if self.weights is None else self.weights[chosen]
+        return replace(self, sequences=self.sequences[chosen], weights=weights)
+
+    def save(self, path: str | os.PathLike[str], **facts: Any) -> None:
+        """Write the data set; `facts` are added to its origin in the provenance attribute.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written; nothing is left behind.
+        """
+        with create_hdf5(path, "sequences", provenance(**{**self.origin, **facts})) as file:
+            file.attrs["n_states"] = self.n_states
+            file.attrs["alphabet"] = self.alphabet
+            file.attrs["gap_index"] = -1 if self.gap_index is None else self.gap_index
+            file.attrs["columns"] = self.columns
+            if "phase_zone" in self.origin:
+                file.attrs["phase_zone"] = self.origin["phase_zone"]
+            file.create_dataset(
+                "sequences", data=self.sequences, chunks=True, compression="gzip", shuffle=True
+            )
+            if self.weights is not None:
+                file.create_dataset("weights", data=self.weights)
+            if self.model is not None:
+                self.model.write(file)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SequenceDataset:
+        """Return the data set of a file.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read, or its states do not fit its `n_states`.
+        """
+        with open_hdf5(path, "sequences") as file:
+            gap_index = int(file.attrs["gap_index"])
+            origin = json.loads(file.attrs["provenance"])
+            try:
+                return cls(
+                    sequences=file["sequences"][()],
+                    n_states=int(file.attrs["n_states"]),
+                    weights=file["weights"][()] if "weights" in file else None,
+                    alphabet=str(file.attrs["alphabet"]),
+                    gap_index=None if gap_index < 0 else gap_index,
+                    columns=file.attrs["columns"],
+                    model=PottsModel.read(file) if "model" in file else None,
+                    origin={"source": {"file": str(path), "command": origin.get("command")}},
+                )
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
+
+    def __repr__(self) -> str:
+        size = f"n_sequences={self.n_sequences}, length={self.length}, n_states={self.n_states}"
+        if self.is_weighted:
+            size += f", effective_size={self.effective_size:.1f}"
+        truth = "" if self.model is None else ", model known"
+        return f"SequenceDataset({size}{truth})"
+
+
+def read_dataset(
+    path: str | os.PathLike[str],
+    *,
+    n_states: int | None = None,
+    identity_threshold: float = 0.8,
+    unknown: str = "drop",
+    n_threads: int | None = None,
+) -> SequenceDataset:
+    """Return the data set in a .h5 file, an alignment or a .npy array of integers.
+
+    Parameters
+    ----------
+    path
+        .h5 or .hdf5 (stored weights are used); .fasta, .fa or .a2m, also .gz (weights are computed
+        at `identity_threshold`); .npy of integers, shape (n_sequences, length).
+    n_states
+        For .npy: number of states, the largest state + 1 if left out.
+    identity_threshold, unknown
+        For alignments: see `pottsattn.alignment`.
+
+    Raises
+    ------
+    InputError
+        Unknown kind of file, or a file that cannot be read.
+    """
+    source = Path(path)
+    suffixes = [suffix.lower() for suffix in source.suffixes]
+    compressed = bool(suffixes) and suffixes[-1] == ".gz"
+    suffix = suffixes[-2] if compressed and len(suffixes) > 1 else "".join(suffixes[-1:])
+    if suffix in ALIGNMENT_SUFFIXES:
+        from pottsattn.alignment import read_alignment, sequence_weights
+
+        alignment = read_alignment(source, unknown=unknown)
+        weights = sequence_weights(alignment.sequences, identity_threshold, n_threads=n_threads)
+        return SequenceDataset(
+            alignment.sequences,
+            len(alignment.alphabet),
+            weights=weights,
+            alphabet=alignment.alphabet,
+            gap_index=alignment.gap_index,
+            columns=alignment.columns,
+            origin={
+                "source": {"file": str(path), "summary": alignment.summary},
+                "identity_threshold": identity_threshold,
+            },
+        )
+    if suffix == ".npy" and not compressed:
+        return _read_npy(source, n_states)
+    if suffix in HDF5_SUFFIXES and not compressed:
+        return SequenceDataset.load(source)
+    if not source.exists():
+        raise InputError(f"cannot read {path}: no such file")
+    known = ", ".join((*HDF5_SUFFIXES, *ALIGNMENT_SUFFIXES, ".npy"))
+    raise InputError(f"cannot tell the kind of {path} by its name; expected {known} (or .gz)")
+
+
+def _read_npy(path: Path, n_states: int | None) -> SequenceDataset:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"cannot read {path}: no such file") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"cannot read {path}: not a .npy file of integers") from error
+    if n_states is None and array.dtype.kind in "iu" and array.size:
+        n_states = int(array.max()) + 1
+    origin = {"source": {"file": str(path)}}
+    try:
+        return SequenceDataset(array, n_states or 2, origin=origin)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def split(
+    dataset: SequenceDataset,
+    fraction: float,
+    *,
+    rng: np.random.Generator | int | None = None,
+    identity_threshold: float = 0.8,
+) -> tuple[SequenceDataset, SequenceDataset]:
+    """Return (kept, held out): a random `fraction` of the sequences is held out.
+
+    Sequences of an alignment (a data set with an alphabet) are held out by whole single-linkage
+    clusters at `identity_threshold`, so that no near-copy of a test sequence is trained on; the
+    fraction is then met as closely as the clusters allow.
+
+    Raises
+    ------
+    InputError
+        `fraction` is not inside (0, 1), or one part would be empty.
+    """
+    if check_positive("fraction", fraction) >= 1.0:
+        raise InputError(f"fraction must be below 1, got {fraction}")
+    generator = check_generator(rng)
+    if dataset.alphabet:
+        from pottsattn.alignment import identity_clusters
+
+        labels = identity_clusters(dataset.sequences, identity_threshold)
+    else:
+        labels = np.arange(dataset.n_sequences)
+    target = fraction * dataset.n_sequences
+    sizes = np.bincount(labels)
+    held_out = np.zeros(len(sizes), dtype=bool)
+    n_held_out = 0
+    for cluster in generator.permutation(len(sizes)):
+        if n_held_out + sizes[cluster] <= target + 0.5:
+            held_out[cluster] = True
+            n_held_out += int(sizes[cluster])
+    chosen = held_out[labels]
+    if not 0 < n_held_out < dataset.n_sequences:
+        raise InputError(
+            f"cannot hold out a fraction {fraction} of {dataset.n_sequences} sequences in "
+            f"{len(sizes)} clusters: one part would be empty"
+        )
+    return dataset.take(~chosen), dataset.take(chosen)

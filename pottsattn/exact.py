@@ -1,0 +1,128 @@
+"""Exact answers for small models and chains: the ground truth of the tests.
+
+Enumeration visits every one of the C^L sequences (up to 10^6); the transfer matrix solves open
+nearest-neighbour chains of any length. Probabilities are plain, log Z in nats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from pottsattn._validate import InputError
+from pottsattn.potts import PottsModel
+
+__all__ = ["ChainSolution", "Enumeration", "all_states", "enumerate_states", "solve_chain"]
+
+Array = NDArray[np.float64]
+MAX_ENUMERATED = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Enumeration:
+    """Every state of a small model with its probability."""
+
+    states: NDArray[np.uint8]  # (C^L, L)
+    probabilities: Array  # (C^L,), sum 1
+    log_partition: float  # log Z, nats
+    n_states: int
+
+    def site_marginals(self) -> Array:
+        """Return P(s_i = a), shape (L, C)."""
+        return self._one_hot_mean().reshape(self.states.shape[1], self.n_states)
+
+    def pair_marginals(self) -> Array:
+        """Return P(s_i = a, s_j = b), shape (L, L, C, C); diagonal blocks are diagonal."""
+        length = self.states.shape[1]
+        one_hot = self._one_hot()
+        pairs = one_hot.T @ (one_hot * self.probabilities[:, None])
+        shape = (length, self.n_states, length, self.n_states)
+        return np.ascontiguousarray(pairs.reshape(shape).transpose(0, 2, 1, 3))
+
+    def covariance(self) -> Array:
+        """Return P(s_i = a, s_j = b) - P(s_i = a) P(s_j = b), shape (L, L, C, C)."""
+        site = self.site_marginals()
+        return self.pair_marginals() - np.einsum("ia,jb->ijab", site, site)
+
+    def _one_hot(self) -> Array:
+        return np.eye(self.n_states)[self.states].reshape(len(self.states), -1)
+
+    def _one_hot_mean(self) -> Array:
+        return self.probabilities @ self._one_hot()
+
+
+@dataclass(frozen=True, eq=False)
+class ChainSolution:
+    """An open chain solved by transfer matrices."""
+
+    log_partition: float  # log Z, nats
+    site_marginals: Array  # (L, C)
+    pair_marginals: Array  # (L, L, C, C)
+
+
+def all_states(length: int, n_states: int) -> NDArray[np.uint8]:
+    """Return all C^L sequences, shape (C^L, L); refuses more than 10^6."""
+    if n_states**length > MAX_ENUMERATED:
+        raise InputError(
+            f"{n_states}^{length} states are too many to enumerate (limit {MAX_ENUMERATED})"
+        )
+    grid = np.indices((n_states,) * length, dtype=np.uint8)
+    return np.ascontiguousarray(grid.reshape(length, -1).T)
+
+
+def enumerate_states(model: PottsModel) -> Enumeration:
+    """Return every state of `model` with its probability and log Z.
+
+    Raises
+    ------
+    InputError
+        More than 10^6 states.
+    """
+    states = all_states(model.length, model.n_states)
+    log_weights = -model.energy(states)
+    log_partition = float(logsumexp(log_weights))
+    return Enumeration(states, np.exp(log_weights - log_partition), log_partition, model.n_states)
+
+
+def solve_chain(model: PottsModel) -> ChainSolution:
+    """Return log Z and marginals of an open chain (couplings between neighbours only).
+
+    Raises
+    ------
+    InputError
+        Some couplings are not between neighbours.
+    """
+    length, n_states = model.length, model.n_states
+    blocks = np.empty((length - 1, n_states, n_states))
+    for site, row in enumerate(model.couplings.rows()):
+        distant = np.abs(np.arange(length) - site) > 1
+        if np.any(row[distant] != 0.0):
+            raise InputError("the transfer matrix needs couplings between neighbours only")
+        if site < length - 1:
+            blocks[site] = row[site + 1]
+    backward = np.zeros((length, n_states))  # log sum over all sites to the right
+    for site in range(length - 2, -1, -1):
+        right = model.fields[site + 1] + backward[site + 1]
+        backward[site] = logsumexp(blocks[site] + right, axis=1)
+    first = model.fields[0] + backward[0]
+    log_partition = float(logsumexp(first))
+
+    site_marginals = np.empty((length, n_states))
+    site_marginals[0] = np.exp(first - log_partition)
+    pair_marginals = np.zeros((length, length, n_states, n_states))
+    transitions = []
+    for site in range(length - 1):
+        log_step = blocks[site] + model.fields[site + 1] + backward[site + 1]
+        transitions.append(np.exp(log_step - logsumexp(log_step, axis=1, keepdims=True)))
+        site_marginals[site + 1] = site_marginals[site] @ transitions[site]
+    for site in range(length):
+        joint = np.diag(site_marginals[site])
+        pair_marginals[site, site] = joint
+        for other in range(site + 1, length):
+            joint = joint @ transitions[other - 1]
+            pair_marginals[site, other] = joint
+            pair_marginals[other, site] = joint.T
+    return ChainSolution(log_partition, site_marginals, pair_marginals)

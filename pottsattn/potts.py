@@ -1,0 +1,272 @@
+"""The generalised Potts model: energies and conditionals.
+
+    P(s) = exp(-H(s)) / Z,    H(s) = -sum_{i<j} J_ij(s_i, s_j) - sum_i h_i(s_i),
+
+energies in units of k_B T: an inverse temperature is a factor on fields and couplings
+(`PottsModel.scaled`), and what a file holds is what was sampled. Couplings are dense or factored,
+see `pottsattn.couplings`; conventions are those of docs/conventions.md.
+
+Reference: Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), eqs. 1-3.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pottsattn._storage import create_hdf5, file_format, open_hdf5, provenance
+from pottsattn._validate import (
+    InputError,
+    check_array,
+    check_at_least,
+    check_positive,
+    check_sequences,
+)
+from pottsattn.couplings import Couplings, inner_product
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["PottsModel", "log_softmax", "read_couplings", "write_couplings"]
+
+Array = NDArray[np.float64]
+SYMMETRY_TOLERANCE = 1e-6
+
+
+class PottsModel:
+    """A Potts model on `length` sites with `n_states` states each.
+
+    Build one with `PottsModel.factored` or `PottsModel.dense`, or with an ensemble of
+    `pottsattn.ensembles`.
+
+    Attributes
+    ----------
+    fields : array, shape (length, n_states)
+        h_i(a), in units of k_B T.
+    couplings : Couplings
+        J_ij(a, b), symmetric: J_ij(a, b) = J_ji(b, a), zero for i = j.
+    ensemble : str
+        Name of the random ensemble the model was drawn from, or "".
+    coupling_scale : float or None
+        J of that ensemble (THEORY section 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> interactions = np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> PottsModel.factored(interactions, n_states=3)
+    PottsModel(length=2, n_states=3, factored, heads=1)
+    """
+
+    def __init__(
+        self,
+        fields: Array,
+        couplings: Couplings,
+        *,
+        ensemble: str = "",
+        coupling_scale: float | None = None,
+    ) -> None:
+        length, n_states = couplings.length, couplings.n_states
+        check_at_least("length", length, 2)
+        check_at_least("n_states", n_states, 2)
+        self.fields = check_array("fields", fields, (length, n_states))
+        self.couplings = couplings
+        self.ensemble = ensemble
+        self.coupling_scale = coupling_scale
+        _check_symmetric(couplings)
+
+    @classmethod
+    def factored(
+        cls,
+        interactions: ArrayLike,
+        color_similarity: ArrayLike | None = None,
+        *,
+        n_states: int | None = None,
+        fields: ArrayLike | None = None,
+    ) -> PottsModel:
+        """Return the model J_ij(a, b) = sum_h A^h_ij U^h_ab.
+
+        Parameters
+        ----------
+        interactions : shape (length, length) or (n_heads, length, length)
+            A, with zero diagonal.
+        color_similarity : shape (n_states, n_states) or (n_heads, n_states, n_states), optional
+            U; the identity (standard Potts model) if left out, then `n_states` is needed.
+        fields : shape (length, n_states), optional
+            h; zero if left out.
+
+        Raises
+        ------
+        InputError
+            Wrong shapes, non-zero diagonal, or J_ij(a, b) != J_ji(b, a).
+        """
+        array = np.asarray(interactions, dtype=np.float64)
+        array = array[None] if array.ndim == 2 else array
+        a = check_array("interactions", array, (None, None, None))
+        if a.shape[1] != a.shape[2]:
+            raise InputError(f"interactions must be square per head, got {a.shape}")
+        if color_similarity is None:
+            if n_states is None:
+                raise InputError("give n_states, or color_similarity, which implies it")
+            identity = np.eye(check_at_least("n_states", n_states, 2))
+            color_similarity = np.broadcast_to(identity, (a.shape[0], *identity.shape))
+        similarity = np.asarray(color_similarity, dtype=np.float64)
+        similarity = similarity[None] if similarity.ndim == 2 else similarity
+        u = check_array("color_similarity", similarity, (a.shape[0], n_states, n_states))
+        couplings = Couplings(interactions=a, color_similarity=u)
+        h = np.zeros((a.shape[1], u.shape[1])) if fields is None else np.asarray(fields)
+        return cls(h, couplings)
+
+    @classmethod
+    def dense(cls, couplings: ArrayLike, *, fields: ArrayLike | None = None) -> PottsModel:
+        """Return the model with `couplings` of shape (length, length, n_states, n_states)."""
+        array = check_array("couplings", couplings, (None, None, None, None))
+        length, other, n_states, other_states = array.shape
+        if length != other or n_states != other_states:
+            raise InputError(f"couplings must have shape (L, L, C, C), got {array.shape}")
+        h = np.zeros((length, n_states)) if fields is None else np.asarray(fields)
+        return cls(h, Couplings(dense=array))
+
+    @property
+    def length(self) -> int:
+        """Number of sites, L."""
+        return self.couplings.length
+
+    @property
+    def n_states(self) -> int:
+        """Number of states (colors), C."""
+        return self.couplings.n_states
+
+    def scaled(self, inverse_temperature: float) -> PottsModel:
+        """Return the model at another inverse temperature: fields and couplings times beta."""
+        beta = check_positive("inverse_temperature", inverse_temperature)
+        scale = None if self.coupling_scale is None else beta * self.coupling_scale
+        return PottsModel(
+            beta * self.fields,
+            self.couplings.scaled(beta),
+            ensemble=self.ensemble,
+            coupling_scale=scale,
+        )
+
+    def zero_sum(self) -> PottsModel:
+        """Return the same distribution in the zero-sum gauge (fields and couplings together)."""
+        fields, couplings = self.couplings.zero_sum(self.fields)
+        return PottsModel(
+            fields, couplings, ensemble=self.ensemble, coupling_scale=self.coupling_scale
+        )
+
+    def to_dense(self) -> Array:
+        """Return the couplings as one array (L, L, C, C)."""
+        return self.couplings.to_dense()
+
+    def energy(self, sequences: ArrayLike) -> Array:
+        """Return H(s) in units of k_B T, shape (n_sequences,)."""
+        states = self._check(sequences)
+        pairs = np.take_along_axis(self.couplings.logits(states), states[:, :, None], axis=2)
+        fields = self.fields[np.arange(self.length), states]  # (M, L)
+        return -(0.5 * pairs[:, :, 0] + fields).sum(axis=1)
+
+    def log_conditionals(self, sequences: ArrayLike) -> Array:
+        """Return log P(s_i = a | s_-i) in nats, shape (n_sequences, length, n_states)."""
+        states = self._check(sequences)
+        return log_softmax(self.couplings.logits(states) + self.fields)
+
+    def _check(self, sequences: ArrayLike) -> NDArray[np.uint8]:
+        states = check_sequences(sequences, self.n_states)
+        if states.shape[1] != self.length:
+            raise InputError(f"sequences have length {states.shape[1]}, the model {self.length}")
+        return states
+
+    def save(self, path: str | os.PathLike[str], **facts: Any) -> None:
+        """Write the model (format `pottsattn.model/1`); `facts` go into the provenance."""
+        with create_hdf5(path, "model", provenance(**facts)) as file:
+            self.write(file)
+
+    def write(self, file: h5py.File) -> None:
+        """Write the model into the group `/model` of an open file."""
+        group = file.create_group("model")
+        group.attrs["ensemble"] = self.ensemble
+        if self.coupling_scale is not None:
+            group.attrs["coupling_scale"] = self.coupling_scale
+        write_couplings(group, self.fields, self.couplings)
+
+    @classmethod
+    def read(cls, file: h5py.File) -> PottsModel:
+        """Return the model in the group `/model` of an open file."""
+        group = file["model"]
+        fields, couplings = read_couplings(group)
+        scale = group.attrs.get("coupling_scale")
+        return cls(
+            fields,
+            couplings,
+            ensemble=str(group.attrs.get("ensemble", "")),
+            coupling_scale=None if scale is None else float(scale),
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PottsModel:
+        """Return the model that a model file or a data set holds.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read or holds no `/model`.
+        """
+        with open_hdf5(path) as file:
+            if "model" not in file:
+                raise InputError(f"{path} ({file_format(path)}) holds no model")
+            return cls.read(file)
+
+    def __repr__(self) -> str:
+        form = "dense"
+        if self.couplings.is_factored:
+            form = f"factored, heads={self.couplings.factors()[0].shape[0]}"
+        name = f"{self.ensemble}, " if self.ensemble else ""
+        return f"PottsModel({name}length={self.length}, n_states={self.n_states}, {form})"
+
+
+def log_softmax(logits: Array) -> Array:
+    """Return logits - log sum exp(logits) over the last axis, safe for any size of logits."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted
+
+
+def write_couplings(group: h5py.Group, fields: Array, couplings: Couplings) -> None:
+    """Write `fields` and either `couplings` or `interactions` + `color_similarity`."""
+    group.create_dataset("fields", data=fields)
+    if couplings.is_factored:
+        interactions, color_similarity = couplings.factors()
+        group.create_dataset("interactions", data=interactions)
+        group.create_dataset("color_similarity", data=color_similarity)
+    else:
+        group.create_dataset("couplings", data=couplings.to_dense())
+
+
+def read_couplings(group: h5py.Group) -> tuple[Array, Couplings]:
+    """Return (fields, couplings) as written by `write_couplings`."""
+    fields = np.asarray(group["fields"][()], dtype=np.float64)
+    if "couplings" in group:
+        return fields, Couplings(dense=np.asarray(group["couplings"][()], dtype=np.float64))
+    return fields, Couplings(
+        np.asarray(group["interactions"][()], dtype=np.float64),
+        np.asarray(group["color_similarity"][()], dtype=np.float64),
+    )
+
+
+def _check_symmetric(couplings: Couplings) -> None:
+    diagonal = max(float(np.abs(row[site]).max()) for site, row in enumerate(couplings.rows()))
+    if diagonal != 0.0:
+        raise InputError(
+            f"couplings of a site with itself must be 0, found {diagonal:.3g}; clear the diagonal"
+        )
+    norm = inner_product(couplings, couplings)
+    difference = 2.0 * (norm - inner_product(couplings, couplings.transposed()))
+    if difference > SYMMETRY_TOLERANCE**2 * norm:
+        raise InputError(
+            "couplings must be symmetric, J_ij(a, b) = J_ji(b, a); found a relative asymmetry of "
+            f"{np.sqrt(difference / norm):.2g}; average the two first"
+        )
