@@ -68,6 +68,7 @@ class History:
     masked_loss: Array  # (n,), mean over the masks drawn since the last entry
     train_loss: Array  # (n,), full training data, every site
     validation_loss: Array  # (n,)
+    objective: Array  # (n,), train_loss + penalties / L
 
 
 @dataclass(frozen=True, eq=False, repr=False)
