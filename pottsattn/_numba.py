@@ -7,6 +7,7 @@ sites, never to threads, and results are the same for any number of threads.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -42,13 +43,16 @@ def n_threads_or_default(n_threads: int | None) -> int:
 
 
 def run_in_threads(
-    function: Callable[[Task], Result], tasks: Iterable[Task], n_threads: int
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    n_threads: int,
+    stop: threading.Event | None = None,
 ) -> Iterable[Result]:
     """Yield `function(task)` in the order of `tasks`, computed by `n_threads` threads.
 
     Meanwhile BLAS keeps to one thread: its own threads would fight ours for the cores (L-BFGS on
     vectors of 2e4 was four times slower). When one task fails or the caller is interrupted, tasks
-    that have not started are dropped.
+    that have not started are dropped and `stop` is set, by which running ones may end early.
     """
     with threadpool_limits(limits=1, user_api="blas"):
         if n_threads == 1:
@@ -58,4 +62,6 @@ def run_in_threads(
         try:
             yield from pool.map(function, tasks)
         finally:
+            if stop is not None:
+                stop.set()
             pool.shutdown(cancel_futures=True)

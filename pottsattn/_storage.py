@@ -7,6 +7,7 @@ under a temporary name in the folder of its target and renamed once it is whole;
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -46,6 +47,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if target.is_dir():
         raise InputError(f"cannot write {target}: it is a directory, expected a file name")
+    if target.exists() and not target.is_file():  # renaming over a device would destroy it
+        raise InputError(f"cannot write {target}: it is a device or a pipe, expected a file name")
     folder = target.parent
     if not folder.is_dir():
         raise InputError(f"cannot write {target}: there is no folder {folder}, create it first")
@@ -73,7 +76,7 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, target)
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         raise InputError(f"cannot write {target}: {reason}; nothing was changed") from error
     finally:
         with suppress(FileNotFoundError):
@@ -88,10 +91,38 @@ def create_hdf5(
     import h5py
 
     with write_whole(path) as temporary:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = f"{FORMAT_PREFIX}{kind}/1"
-            file.attrs["provenance"] = json.dumps(made_by, sort_keys=True)
-            yield file
+        with _PatientFile(temporary, "w+") as stream:
+            try:
+                with h5py.File(stream, "w") as file:
+                    file.attrs["format"] = f"{FORMAT_PREFIX}{kind}/1"
+                    file.attrs["provenance"] = to_json(made_by)
+                    yield file
+            finally:
+                if stream.error is not None:
+                    raise stream.error
+
+
+class _PatientFile(io.FileIO):
+    """Keeps the first error of a write (a full disk) until HDF5 is done, which can crash on one."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        try:
+            while self.error is None and len(rest):
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        if self.error is None:
+            try:
+                return super().truncate(size)
+            except OSError as error:
+                self.error = error
+        return size or 0
 
 
 @contextmanager
@@ -118,22 +149,28 @@ def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator
         state = "truncated or damaged" if _starts_like_hdf5(source) else "not an HDF5 file"
         raise InputError(f"cannot read {source}: {state}") from error
     with file:
-        found = file.attrs.get("format", None)
-        if not isinstance(found, str) or not found.startswith(FORMAT_PREFIX):
-            raise InputError(f"cannot read {source}: HDF5, but not written by pottsattn")
-        name, _, version = found.removeprefix(FORMAT_PREFIX).partition("/")
-        if version != "1":
-            raise InputError(
-                f"cannot read {source}: format {found} is newer than pottsattn {__version__}; "
-                "update pottsattn"
-            )
-        if kind is not None and name != kind:
-            raise InputError(f"{source} holds {found}, expected {FORMAT_PREFIX}{kind}/1")
         try:
+            _check_format(file, source, kind)
             yield file
-        except (KeyError, OSError) as error:
-            # h5py raises these for a missing or unreadable data set of an otherwise valid file.
+        except InputError:
+            raise
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            # h5py raises these for what is missing or unreadable in an otherwise valid file.
             raise InputError(f"cannot read {source}: damaged or incomplete ({error})") from error
+
+
+def _check_format(file: h5py.File, source: Path, kind: str | None) -> None:
+    found = file.attrs.get("format", None)
+    if not isinstance(found, str) or not found.startswith(FORMAT_PREFIX):
+        raise InputError(f"cannot read {source}: HDF5, but not written by pottsattn")
+    name, _, version = found.removeprefix(FORMAT_PREFIX).partition("/")
+    if version != "1":
+        raise InputError(
+            f"cannot read {source}: format {found} is newer than pottsattn {__version__}; "
+            "update pottsattn"
+        )
+    if kind is not None and name != kind:
+        raise InputError(f"{source} holds {found}, expected {FORMAT_PREFIX}{kind}/1")
 
 
 def _starts_like_hdf5(path: Path) -> bool:
@@ -152,7 +189,6 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 
     Attributes (times, command, versions) are outside, so equal numbers give equal hashes.
     """
-
     digest = hashlib.sha256()
     with open_hdf5(path) as file:
         names: list[str] = []
@@ -161,13 +197,20 @@ def content_hash(path: str | os.PathLike[str]) -> str:
             dataset: h5py.Dataset = file[name]
             digest.update(f"{name} {dataset.dtype.str} {dataset.shape}".encode())
             if dataset.ndim == 0:
-                digest.update(np.asarray(dataset[()]).tobytes())
+                digest.update(_as_bytes(dataset[()]))
                 continue
             row_bytes = max(1, dataset.dtype.itemsize * math.prod(dataset.shape[1:]))
             step = max(1, HASH_BLOCK_BYTES // row_bytes)
             for start in range(0, dataset.shape[0], step):
-                digest.update(np.ascontiguousarray(dataset[start : start + step]).tobytes())
+                digest.update(_as_bytes(dataset[start : start + step]))
     return digest.hexdigest()
+
+
+def _as_bytes(values: Any) -> bytes:
+    array = np.asarray(values)
+    if array.dtype.kind == "O":  # strings: the array holds addresses, not text
+        return b"\0".join(np.char.encode(array.astype(str), "utf-8").ravel().tolist())
+    return array.tobytes()
 
 
 def _is_dataset(item: Any) -> bool:

@@ -24,10 +24,12 @@ __all__ = [
     "average_product_correction",
     "frobenius_score",
     "inner_product",
+    "sequence_blocks",
     "zero_sum_projector",
 ]
 
 Array = NDArray[np.float64]
+LOGITS_BLOCK = 1 << 22  # numbers per block of sequences: 32 MB of float64 work space
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +87,22 @@ class Couplings:
         """Return sum_{j != i} J_ij(a, s_j), shape (n_sequences, L, C)."""
         n_sequences, length = sequences.shape
         n_states = self.n_states
+        logits = np.empty((n_sequences, length, n_states))
+        matrix = None
         if self.dense is not None:
-            one_hot = np.eye(n_states)[sequences].reshape(n_sequences, length * n_states)
-            matrix = self.dense.transpose(0, 2, 1, 3).reshape(length * n_states, length * n_states)
-            return (one_hot @ matrix.T).reshape(n_sequences, length, n_states)
-        total = np.zeros((length, n_sequences * n_states))
-        for interaction, similarity in zip(*self.factors(), strict=True):
-            values = similarity.T[sequences.T]  # (L, M, C): U(a, s_j)
-            total += interaction @ values.reshape(length, n_sequences * n_states)
-        return np.ascontiguousarray(total.reshape(length, n_sequences, n_states).transpose(1, 0, 2))
+            matrix = self.dense.transpose(1, 3, 0, 2).reshape(length * n_states, length * n_states)
+        for block in sequence_blocks(n_sequences, length * n_states):
+            states = sequences[block]
+            if matrix is not None:
+                one_hot = np.eye(n_states)[states].reshape(len(states), length * n_states)
+                logits[block] = (one_hot @ matrix).reshape(len(states), length, n_states)
+                continue
+            total = np.zeros((length, len(states) * n_states))
+            for interaction, similarity in zip(*self.factors(), strict=True):
+                values = similarity.T[states.T]  # (L, M, C): U(a, s_j)
+                total += interaction @ values.reshape(length, len(states) * n_states)
+            logits[block] = total.reshape(length, len(states), n_states).transpose(1, 0, 2)
+        return logits
 
     def scaled(self, factor: float) -> Couplings:
         """Return factor * J."""
@@ -143,6 +152,12 @@ class Couplings:
             state_means = interactions.sum(axis=2).T @ color_similarity.mean(axis=2)  # (L, C)
             couplings = Couplings(interactions, projector @ color_similarity @ projector)
         return (fields + state_means) @ projector, couplings
+
+
+def sequence_blocks(n_sequences: int, numbers_per_sequence: int) -> Iterator[slice]:
+    """Yield slices over the sequences that keep the work space of each near 32 MB."""
+    step = max(1, LOGITS_BLOCK // numbers_per_sequence)
+    return (slice(start, start + step) for start in range(0, n_sequences, step))
 
 
 def zero_sum_projector(n_states: int) -> Array:

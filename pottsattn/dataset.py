@@ -251,8 +251,10 @@ def _read_npy(path: Path, n_states: int | None) -> SequenceDataset:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise InputError(f"cannot read {path}: no such file") from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise InputError(f"cannot read {path}: not a .npy file of integers") from error
+    if not isinstance(array, np.ndarray):  # an .npz archive under the name .npy
+        raise InputError(f"cannot read {path}: an archive of arrays, expected one array (.npy)")
     if n_states is None and array.dtype.kind in "iu" and array.size:
         n_states = int(array.max()) + 1
     origin = {"source": {"file": str(path)}}

@@ -25,7 +25,7 @@ from pottsattn._validate import (
     check_positive,
     check_sequences,
 )
-from pottsattn.couplings import Couplings, inner_product
+from pottsattn.couplings import Couplings, inner_product, sequence_blocks
 
 if TYPE_CHECKING:
     import h5py
@@ -115,7 +115,8 @@ class PottsModel:
             color_similarity = np.broadcast_to(identity, (a.shape[0], *identity.shape))
         similarity = np.asarray(color_similarity, dtype=np.float64)
         similarity = similarity[None] if similarity.ndim == 2 else similarity
-        u = check_array("color_similarity", similarity, (a.shape[0], n_states, n_states))
+        size = n_states or similarity.shape[-1]
+        u = check_array("color_similarity", similarity, (a.shape[0], size, size))
         couplings = Couplings(interactions=a, color_similarity=u)
         h = np.zeros((a.shape[1], u.shape[1])) if fields is None else np.asarray(fields)
         return cls(h, couplings)
@@ -165,14 +166,21 @@ class PottsModel:
     def energy(self, sequences: ArrayLike) -> Array:
         """Return H(s) in units of k_B T, shape (n_sequences,)."""
         states = self._check(sequences)
-        pairs = np.take_along_axis(self.couplings.logits(states), states[:, :, None], axis=2)
-        fields = self.fields[np.arange(self.length), states]  # (M, L)
-        return -(0.5 * pairs[:, :, 0] + fields).sum(axis=1)
+        energy = np.empty(len(states))
+        for block in sequence_blocks(len(states), self.length * self.n_states):
+            chosen = states[block]
+            pairs = np.take_along_axis(self.couplings.logits(chosen), chosen[:, :, None], axis=2)
+            fields = self.fields[np.arange(self.length), chosen]  # (M, L)
+            energy[block] = -(0.5 * pairs[:, :, 0] + fields).sum(axis=1)
+        return energy
 
     def log_conditionals(self, sequences: ArrayLike) -> Array:
         """Return log P(s_i = a | s_-i) in nats, shape (n_sequences, length, n_states)."""
         states = self._check(sequences)
-        return log_softmax(self.couplings.logits(states) + self.fields)
+        logits = self.couplings.logits(states)
+        for block in sequence_blocks(len(states), self.length * self.n_states):
+            logits[block] = log_softmax(logits[block] + self.fields)
+        return logits
 
     def _check(self, sequences: ArrayLike) -> NDArray[np.uint8]:
         states = check_sequences(sequences, self.n_states)
@@ -264,6 +272,8 @@ def _check_symmetric(couplings: Couplings) -> None:
             f"couplings of a site with itself must be 0, found {diagonal:.3g}; clear the diagonal"
         )
     norm = inner_product(couplings, couplings)
+    if not np.isfinite(norm):
+        raise InputError("couplings must be finite, found NaN or infinity")
     difference = 2.0 * (norm - inner_product(couplings, couplings.transposed()))
     if difference > SYMMETRY_TOLERANCE**2 * norm:
         raise InputError(

@@ -27,9 +27,9 @@ def autocorrelation_time(trace: Array) -> float:
     Sokal, Monte Carlo methods in statistical mechanics (1996), section 3.
     """
     n_samples = trace.shape[0]
-    centered = trace - trace.mean()
-    if n_samples < MIN_SAMPLES or not np.any(centered):
+    if n_samples < MIN_SAMPLES or np.ptp(trace) == 0.0:
         return float("nan")
+    centered = trace - trace.mean()
     padded = 1 << (2 * n_samples - 1).bit_length()
     spectrum = np.abs(np.fft.rfft(centered, n=padded, axis=0)) ** 2
     covariance = np.fft.irfft(spectrum.mean(axis=1), n=padded)[:n_samples]
@@ -43,7 +43,7 @@ def autocorrelation_time(trace: Array) -> float:
 def split_r_hat(trace: Array) -> float:
     """Return split-R-hat: 1 when halves of chains agree, above about 1.01 when they do not.
 
-    NaN for fewer than 4 samples per chain.
+    NaN for fewer than 4 samples per chain; 1 for a constant trace.
 
     References
     ----------
@@ -52,9 +52,11 @@ def split_r_hat(trace: Array) -> float:
     half = trace.shape[0] // 2
     if trace.shape[0] < MIN_SAMPLES:
         return float("nan")
+    if np.ptp(trace) == 0.0:
+        return 1.0
     halves = np.concatenate([trace[:half], trace[-half:]], axis=1)
     within = halves.var(axis=0, ddof=1).mean()
     between = half * halves.mean(axis=0).var(ddof=1)
     if within == 0.0:
-        return 1.0 if between == 0.0 else float("inf")
+        return float("inf")
     return float(np.sqrt((half - 1) / half + between / (half * within)))

@@ -151,12 +151,9 @@ def sample(
             report.add(n_steps * len(states[block]))
 
     started = time.perf_counter()
-    try:
-        firsts = range(0, n_chains, CHAINS_PER_TASK)
-        for _ in run_in_threads(run_chains, firsts, n_threads_or_default(n_threads)):
-            pass
-    finally:
-        stop.set()  # after Ctrl-C the running chains end at their next kept sequence
+    firsts = range(0, n_chains, CHAINS_PER_TASK)
+    for _ in run_in_threads(run_chains, firsts, n_threads_or_default(n_threads), stop):
+        pass  # after Ctrl-C the running chains end at their next kept sequence
     seconds = time.perf_counter() - started
 
     sequences = kept.reshape(-1, model.length)
