@@ -1,0 +1,184 @@
+"""`LearningCurve`: what the replica theory predicts at each alpha, in memory and on disk.
+
+Files: HDF5 of format `pottsattn.curve/1` (one data set per column; the rest are attributes) and CSV
+(one row per alpha). Both are whole or absent.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pottsattn._storage import create_hdf5, open_hdf5, provenance, to_json, write_whole
+from pottsattn.theory.ensemble import PhaseZone
+
+__all__ = ["LearningCurve"]
+
+POINT_KEYS = (
+    "alpha",
+    "ridge",
+    "mask_fraction",
+    "m",
+    "q",
+    "V",
+    "test_loss",
+    "bayes_loss",
+    "train_loss",
+    "coupling_error",
+    "accuracy",
+    "converged",
+)
+COLUMNS = (*POINT_KEYS, "n_iterations", "quadrature_error")
+
+
+@dataclass(frozen=True, eq=False)
+class LearningCurve:
+    """Replica-symmetric predictions along alpha; every array has shape (n_alphas,).
+
+    Losses are in nats per masked site with the full context; NaN means undefined.
+
+    Attributes
+    ----------
+    n_states : int
+        Number of colors C.
+    coupling_scale : float
+        J of the SK-Potts teacher, in units of k_B T.
+    estimator : {"factored", "full"}
+        The student: one fixed color matrix, or a free C x C block per pair.
+    ridge_kind : {"fixed", "optimal"}
+        Whether the ridge was given or minimises the test loss at each alpha.
+    phase : PhaseZone
+        Where the teacher lies; outside "safe" the numbers may describe no equilibrium sample.
+    alpha : ndarray
+        Sequences per site, M / L.
+    ridge : ndarray
+        O(1) penalty; couplings_l2 = ridge / (2 alpha). NaN where no ridge is optimal.
+    mask_fraction : ndarray
+        Fraction of masked sites; NaN for one masked site at a time.
+    m, q, V : ndarray
+        Order parameters: overlap with the teacher, squared norm and response of the fields.
+    test_loss, bayes_loss, train_loss : ndarray
+        Loss on new sequences, of the true model, and on the training set (without penalty).
+    coupling_error : ndarray
+        |J - J*|^2 / |J*|^2; NaN without couplings.
+    accuracy : ndarray
+        Probability that the most probable color is the true one.
+    converged : ndarray of bool
+        The equations are solved to 1e-8 and the quadrature resolves them to 1 %.
+    n_iterations : ndarray of int
+        Evaluations of the equations.
+    quadrature_error : ndarray
+        Largest relative change of one evaluation of m, q or V when the Gaussian nodes were last
+        refined; the error of the values is smaller unless the finest rule was reached.
+    message : str
+        Why points are missing or not converged; "converged" otherwise.
+    """
+
+    n_states: int
+    coupling_scale: float
+    estimator: str
+    ridge_kind: str
+    phase: PhaseZone
+    alpha: NDArray[np.float64]
+    ridge: NDArray[np.float64]
+    mask_fraction: NDArray[np.float64]
+    m: NDArray[np.float64]
+    q: NDArray[np.float64]
+    V: NDArray[np.float64]
+    test_loss: NDArray[np.float64]
+    bayes_loss: NDArray[np.float64]
+    train_loss: NDArray[np.float64]
+    coupling_error: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    converged: NDArray[np.bool_]
+    n_iterations: NDArray[np.int64]
+    quadrature_error: NDArray[np.float64]
+    message: str
+
+    def __repr__(self) -> str:
+        n_solved = int(self.converged.sum())
+        state = "converged" if self.converged.all() else f"NOT converged: {self.message}"
+        return (
+            f"LearningCurve(n_states={self.n_states}, coupling_scale={self.coupling_scale:g}, "
+            f"{self.estimator}, {self.ridge_kind} ridge, {n_solved}/{len(self.alpha)} points, "
+            f"zone {self.phase.zone}, {state})"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return {"points": [...], "phase": {...}} of plain Python values; undefined is None."""
+        columns = [getattr(self, key).tolist() for key in POINT_KEYS]
+        points = [dict(zip(POINT_KEYS, row, strict=True)) for row in zip(*columns, strict=True)]
+        plain: dict[str, Any] = json.loads(to_json({"points": points, "phase": asdict(self.phase)}))
+        return plain
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the curve as HDF5 of format `pottsattn.curve/1`.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written; an existing one is then unchanged.
+        """
+        with create_hdf5(path, "curve", provenance()) as file:
+            for field in fields(self):
+                value = getattr(self, field.name)
+                if field.name in COLUMNS:
+                    file.create_dataset(field.name, data=value)
+                elif field.name == "phase":
+                    file.attrs["phase"] = to_json(asdict(self.phase))
+                else:
+                    file.attrs[field.name] = value
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LearningCurve:
+        """Return a curve written by `save`.
+
+        Raises
+        ------
+        InputError
+            No such file, or not a curve of this package.
+        """
+        with open_hdf5(path, "curve") as file:
+            columns = {name: file[name][()] for name in COLUMNS}
+            return cls(
+                n_states=int(file.attrs["n_states"]),
+                coupling_scale=float(file.attrs["coupling_scale"]),
+                estimator=str(file.attrs["estimator"]),
+                ridge_kind=str(file.attrs["ridge_kind"]),
+                phase=PhaseZone(**json.loads(file.attrs["phase"])),
+                message=str(file.attrs["message"]),
+                **columns,
+            )
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write one row per alpha under a header of column names.
+
+        Columns: alpha, ridge, mask_fraction, m, q, V, coupling_error, accuracy (dimensionless),
+        test_loss, bayes_loss, train_loss (nats per masked site), converged (0 or 1), n_iterations,
+        quadrature_error (relative). Undefined values are empty.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written; an existing one is then unchanged.
+        """
+        columns = [getattr(self, name).tolist() for name in COLUMNS]
+        with write_whole(path) as temporary:
+            with temporary.open("w", newline="", encoding="utf-8") as stream:
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerow(COLUMNS)
+                for row in zip(*columns, strict=True):
+                    writer.writerow([_cell(value) for value in row])
+
+
+def _cell(value: float | int | bool) -> str:
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ""
+    return str(int(value))
