@@ -6,6 +6,7 @@ under a temporary name in the folder of its target and renamed once it is whole;
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -14,7 +15,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ __all__ = [
     "open_hdf5",
     "provenance",
     "to_json",
+    "write_csv",
     "write_whole",
 ]
 
@@ -45,12 +47,14 @@ HASH_BLOCK_BYTES = 1 << 24
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """Return `path` if a file can be created there, so that long work is not done in vain."""
     target = Path(path)
-    if target.is_dir():
+    if os.path.isdir(target):  # Path.is_dir raises for a name that is too long
         raise InputError(f"cannot write {target}: it is a directory, expected a file name")
-    if target.exists() and not target.is_file():  # renaming over a device would destroy it
+    if os.path.exists(target) and not os.path.isfile(
+        target
+    ):  # renaming over a device would destroy it
         raise InputError(f"cannot write {target}: it is a device or a pipe, expected a file name")
     folder = target.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"cannot write {target}: there is no folder {folder}, create it first")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=folder)
@@ -81,6 +85,25 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def write_csv(
+    path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Write a CSV file with one header line; NaN is an empty cell, booleans are 0 and 1."""
+    with write_whole(path) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (bool, np.bool_)):
+        return int(value)
+    if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+        return ""
+    return value
 
 
 @contextmanager
@@ -137,9 +160,9 @@ def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator
     import h5py
 
     source = Path(path)
-    if source.is_dir():
+    if os.path.isdir(source):
         raise InputError(f"cannot read {source}: it is a directory, expected a file")
-    if not source.exists():
+    if not os.path.exists(source):
         raise InputError(f"cannot read {source}: no such file")
     try:
         file = h5py.File(source, "r")
@@ -209,7 +232,8 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 def _as_bytes(values: Any) -> bytes:
     array = np.asarray(values)
     if array.dtype.kind == "O":  # strings: the array holds addresses, not text
-        return b"\0".join(np.char.encode(array.astype(str), "utf-8").ravel().tolist())
+        items = array.ravel().tolist()
+        return b"\0".join(x if isinstance(x, bytes) else str(x).encode() for x in items)
     return array.tobytes()
 
 

@@ -36,7 +36,7 @@ __all__ = ["masked_losses", "train_masked"]
 
 PATIENCE = 0.2  # share of the steps over which the objective is compared
 OBJECTIVE_TOLERANCE = 1e-5  # nats per site
-ENTRIES = 50  # entries of the history
+ENTRIES = 50  # entries of the history, evenly spaced in the logarithm of the step
 EVALUATION_BATCH = 4096
 Progress = Callable[[int, int], None]
 
@@ -242,6 +242,7 @@ class _Steps:
     ) -> None:
         self.layer, self.data, self.penalty, self.generator = layer, data, penalty, generator
         self.max_steps, self.done = max_steps, 0
+        self.patience = max(1, round(PATIENCE * max_steps))
         n_sequences, self.length = data.sequences.shape
         self.batch_size = min(batch_size, n_sequences)
         self.steps_per_epoch = math.ceil(n_sequences / self.batch_size)
@@ -292,7 +293,8 @@ class _Steps:
 
 def _train(steps: _Steps, validation: Tensor | None, progress: Progress | None) -> History:
     entries: list[tuple[float, ...]] = []
-    every = max(1, steps.max_steps // ENTRIES)
+    recorded = set(np.unique(np.geomspace(1, steps.max_steps, ENTRIES).round()).astype(int))
+    recorded.add(steps.max_steps - steps.patience)
     losses: list[float] = []
 
     def record() -> None:
@@ -310,7 +312,7 @@ def _train(steps: _Steps, validation: Tensor | None, progress: Progress | None) 
     try:
         while steps.done < steps.max_steps:
             losses.append(steps.take())
-            if steps.done % every == 0 or steps.done == steps.max_steps:
+            if steps.done in recorded:
                 record()
             if progress is not None:
                 progress(steps.done, steps.max_steps)
@@ -377,9 +379,10 @@ def _optimality_gap(layer: FactoredAttention, norm: float, penalty: Penalty) -> 
 def _judge(history: History, steps: _Steps, interrupted: bool) -> tuple[bool, str]:
     if interrupted:
         return False, f"interrupted at step {steps.done} of {steps.max_steps}"
-    n_window = max(1, round(PATIENCE * (len(history.epochs) - 1)))
-    fall = float(history.objective[-1 - n_window] - history.objective[-1])
-    epochs = history.epochs[-1] - history.epochs[-1 - n_window]
+    start = (steps.max_steps - steps.patience) / steps.steps_per_epoch
+    before = int(np.searchsorted(history.epochs, start))
+    fall = float(history.objective[before] - history.objective[-1])
+    epochs = history.epochs[-1] - history.epochs[before]
     if not math.isfinite(fall):
         return False, "the training objective is not finite; lower learning_rate"
     text = f"the objective fell by {fall:.1e} nats per site over the last {epochs:.0f} epochs"

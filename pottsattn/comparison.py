@@ -1,0 +1,213 @@
+"""Truth and estimate side by side: losses, coupling error, correlation.
+
+The one module that sees both. Conventions of the package: losses in nats per masked site, mean over
+(weighted) sequences and sites of -log P(s_i | s_-i) with full context;
+coupling_error = |J - J*|_F^2 / |J*|_F^2 over i != j, both in the zero-sum gauge, J as fitted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pottsattn._storage import write_csv
+from pottsattn._validate import InputError
+from pottsattn.couplings import Couplings, inner_product
+from pottsattn.dataset import SequenceDataset
+from pottsattn.fitting.result import FitResult
+from pottsattn.potts import PottsModel
+
+__all__ = [
+    "Comparison",
+    "FitComparison",
+    "compare",
+    "coupling_error",
+    "coupling_pairs",
+    "pearson",
+    "sequence_losses",
+]
+
+Array = NDArray[np.float64]
+CHUNK_VALUES = 4_000_000  # conditionals held at a time
+
+
+class Predictor(Protocol):
+    """Anything with conditionals: a model, a fit."""
+
+    def log_conditionals(self, sequences: ArrayLike) -> Array:
+        """Return log P(s_i = a | s_-i), shape (n_sequences, length, n_states)."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitComparison:
+    """One fit judged on test data; NaN where the truth is unknown."""
+
+    file: str
+    method: str
+    test_loss: float  # nats per masked site
+    test_loss_error: float  # standard error over test sequences
+    train_loss: float  # nats per masked site
+    coupling_error: float
+    pearson: float
+    n_parameters: int
+    converged: bool
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several fits on the same test data."""
+
+    fits: tuple[FitComparison, ...]
+    bayes_loss: float  # loss of the true model on the same test data; NaN if unknown
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return {"fits": [...], "bayes_loss": ...}, the JSON of `pottsattn compare`."""
+        return {"fits": [asdict(fit) for fit in self.fits], "bayes_loss": self.bayes_loss}
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write one row per fit; the Bayes loss is repeated in the last column."""
+        header = [*(item.name for item in fields(FitComparison)), "bayes_loss"]
+        write_csv(path, header, ([*asdict(fit).values(), self.bayes_loss] for fit in self.fits))
+
+    def __str__(self) -> str:
+        head = f"{'fit':24} {'method':10} {'test loss':>18} {'train loss':>10} "
+        head += f"{'coupling error':>14} {'pearson':>8} {'seconds':>8}"
+        lines = [head]
+        for fit in self.fits:
+            loss = f"{fit.test_loss:.4f} ± {fit.test_loss_error:.4f}"
+            lines.append(
+                f"{fit.file[-24:]:24} {fit.method:10} {loss:>18} {fit.train_loss:10.4f} "
+                f"{fit.coupling_error:14.4f} {fit.pearson:8.4f} {fit.seconds:8.1f}"
+                + ("" if fit.converged else "  NOT converged")
+            )
+        lines.append(f"Bayes loss {self.bayes_loss:.4f}; losses in nats per masked site")
+        return "\n".join(lines).replace(" nan", "   -")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self}</pre>"
+
+
+def compare(
+    fits: Mapping[str, FitResult],
+    test: SequenceDataset,
+    truth: PottsModel | None = None,
+) -> Comparison:
+    """Return losses on test data and, where the truth is known, errors of the couplings.
+
+    Parameters
+    ----------
+    fits
+        Fits by name (such as the file name).
+    test
+        Sequences not used for training, with their weights.
+    truth
+        The true model; that of `test` if left out.
+
+    Raises
+    ------
+    InputError
+        A fit, the test data and the truth are of different sizes.
+    """
+    truth = test.model if truth is None else truth
+    size = (test.length, test.n_states)
+    for name, fit in fits.items():
+        _check_size(name, (fit.length, fit.n_states), size)
+    bayes_loss = math.nan
+    if truth is not None:
+        _check_size("the true model", (truth.length, truth.n_states), size)
+        bayes_loss, _ = _mean_and_error(sequence_losses(truth, test), test)
+    rows = []
+    for name, fit in fits.items():
+        loss, error = _mean_and_error(sequence_losses(fit, test), test)
+        rows.append(
+            FitComparison(
+                file=name,
+                method=fit.method,
+                test_loss=loss,
+                test_loss_error=error,
+                train_loss=fit.train_loss,
+                coupling_error=math.nan if truth is None else coupling_error(fit, truth),
+                pearson=math.nan if truth is None else pearson(fit, truth),
+                n_parameters=fit.n_parameters,
+                converged=fit.converged,
+                seconds=fit.seconds,
+            )
+        )
+    return Comparison(tuple(rows), bayes_loss)
+
+
+def sequence_losses(predictor: Predictor, dataset: SequenceDataset) -> Array:
+    """Return the loss of every sequence, mean over its sites, nats, shape (n_sequences,)."""
+    losses = np.empty(dataset.n_sequences)
+    step = max(1, CHUNK_VALUES // (dataset.length * dataset.n_states))
+    for start in range(0, dataset.n_sequences, step):
+        part = dataset.sequences[start : start + step]
+        chosen = np.take_along_axis(predictor.log_conditionals(part), part[:, :, None], axis=2)
+        losses[start : start + step] = -chosen.mean(axis=(1, 2))
+    return losses
+
+
+def _mean_and_error(losses: Array, dataset: SequenceDataset) -> tuple[float, float]:
+    weights = dataset.normalized_weights
+    mean = float(weights @ losses)
+    return mean, float(np.sqrt(weights**2 @ (losses - mean) ** 2))
+
+
+def coupling_error(fit: FitResult, truth: PottsModel) -> float:
+    """Return |J - J*|_F^2 / |J*|_F^2 over i != j in the zero-sum gauge, J as fitted; NaN if J* = 0.
+
+    Factored couplings are compared without building the (L, L, C, C) tensor.
+    """
+    fitted, true = _gauged(fit.couplings), _gauged(truth.couplings)
+    norm = inner_product(true, true)
+    if norm == 0.0:
+        return math.nan
+    return (inner_product(fitted, fitted) - 2.0 * inner_product(fitted, true) + norm) / norm
+
+
+def pearson(fit: FitResult, truth: PottsModel) -> float:
+    """Return the correlation of all J_ij(a, b), i < j, symmetrized fit against truth; NaN if flat.
+
+    Both are in the zero-sum gauge, where blocks have mean zero.
+    """
+    fitted, true = _gauged(fit.couplings.symmetrized()), _gauged(truth.couplings)
+    norm = math.sqrt(inner_product(fitted, fitted) * inner_product(true, true))
+    return inner_product(fitted, true) / norm if norm > 0.0 else math.nan
+
+
+def coupling_pairs(fit: FitResult, truth: PottsModel) -> tuple[Array, Array]:
+    """Return (true, fitted) values of the couplings for i < j, symmetrized, zero-sum gauge.
+
+    When both have one head, the interactions A_ij, with |U|_F of the fit fixed to the truth's and
+    <U, U*> > 0 (THEORY section 1), shape (L (L - 1) / 2,); otherwise every J_ij(a, b), flattened.
+    """
+    fitted, true = _gauged(fit.couplings.symmetrized()), _gauged(truth.couplings)
+    upper = np.triu_indices(truth.length, 1)
+    if _n_heads(fitted) == 1 and _n_heads(true) == 1:
+        fitted_a, fitted_u = fitted.factors()
+        true_a, true_u = true.factors()
+        scale = np.linalg.norm(fitted_u) / np.linalg.norm(true_u)
+        scale *= np.sign(np.vdot(fitted_u, true_u)) or 1.0
+        return true_a[0][upper], scale * fitted_a[0][upper]
+    return true.to_dense()[upper].ravel(), fitted.to_dense()[upper].ravel()
+
+
+def _gauged(couplings: Couplings) -> Couplings:
+    return couplings.zero_sum(np.zeros((couplings.length, couplings.n_states)))[1]
+
+
+def _n_heads(couplings: Couplings) -> int:
+    return couplings.factors()[0].shape[0] if couplings.is_factored else 0
+
+
+def _check_size(name: str, found: tuple[int, int], expected: tuple[int, int]) -> None:
+    if found != expected:
+        raise InputError(f"{name} has (length, n_states) = {found}, the test data have {expected}")

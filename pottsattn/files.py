@@ -1,0 +1,47 @@
+"""Open any file of the package by what it says it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from pottsattn._storage import file_format
+from pottsattn._validate import InputError
+from pottsattn.dataset import SequenceDataset
+from pottsattn.fitting.result import FitResult
+from pottsattn.potts import PottsModel
+from pottsattn.sweep import SweepTable
+from pottsattn.theory.learning_curve import LearningCurve
+
+__all__ = ["load", "load_model"]
+
+Loaded = SequenceDataset | FitResult | LearningCurve | PottsModel | SweepTable
+
+READERS: dict[str, Callable[..., Loaded]] = {
+    "sequences": SequenceDataset.load,
+    "fit": FitResult.load,
+    "curve": LearningCurve.load,
+    "model": PottsModel.load,
+    "sweep": SweepTable.load,
+}
+
+
+def load(path: str | os.PathLike[str]) -> Loaded:
+    """Return what an HDF5 file of the package holds, whatever its format.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or this version does not know its format.
+    """
+    kind = file_format(path)
+    if kind not in READERS:
+        raise InputError(f"{path} holds pottsattn.{kind}, which this version cannot read")
+    return READERS[kind](path)
+
+
+def load_model(path: str | os.PathLike[str]) -> PottsModel:
+    """Return the Potts model in a data set, a model file or a fit (symmetrized)."""
+    if file_format(path) == "fit":
+        return FitResult.load(path).to_model()
+    return PottsModel.load(path)
