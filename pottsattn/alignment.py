@@ -129,7 +129,7 @@ def read_alignment(path: str | os.PathLike[str], *, unknown: str = "drop") -> Al
 
 
 def _read_records(path: Path) -> tuple[list[str], list[bytes]]:
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         raise InputError(f"cannot read {path}: it is a directory, expected an alignment")
     try:
         content = path.read_bytes()

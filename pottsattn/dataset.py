@@ -240,7 +240,7 @@ def read_dataset(
         return _read_npy(source, n_states)
     if suffix in HDF5_SUFFIXES and not compressed:
         return SequenceDataset.load(source)
-    if not source.exists():
+    if not os.path.exists(source):
         raise InputError(f"cannot read {path}: no such file")
     known = ", ".join((*HDF5_SUFFIXES, *ALIGNMENT_SUFFIXES, ".npy"))
     raise InputError(f"cannot tell the kind of {path} by its name; expected {known} (or .gz)")

@@ -1,0 +1,157 @@
+"""The order of construction: a module imports only from lower layers, and importing is quick."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+import pottsattn
+
+ROOT = Path(pottsattn.__file__).parent
+
+# Lowest first; a module may import from earlier lines only. Modules on one line do not know
+# each other. An exact name counts before a pattern.
+LAYERS = (
+    ("_version",),
+    ("_validate",),
+    ("_numba", "_storage"),
+    ("couplings", "kernels_identity", "theory.gaussian", "theory.ensemble"),
+    ("alignment", "potts", "sampling.kernels_*", "fitting.kernels_*", "theory.fixed_point"),
+    ("dataset", "theory.student", "theory.result"),
+    ("theory.solver", "ensembles", "exact", "sampling.diagnostics"),
+    ("fitting.result", "fitting.attention", "fitting.loop"),
+    ("sampling.sampler", "theory.learning_curve"),
+    ("fitting.pseudolikelihood", "fitting.training"),
+    ("sweep",),
+    ("files",),
+    ("comparison", "contacts"),
+    ("plotting", "plotting.*"),
+    ("report",),
+    ("demo",),
+    ("cli._*",),
+    ("cli.*",),
+)
+MUST_NOT_KNOW = {
+    "theory": ("sampling", "fitting", "dataset", "potts", "alignment", "torch"),
+    "sampling": ("fitting", "torch"),
+    "fitting": ("sampling", "ensembles", "exact"),
+    "potts": ("torch",),
+    "couplings": ("torch",),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Return every module on disk by its name within the package; `__init__` files are exempt."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in sorted(ROOT.rglob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py")
+    }
+
+
+def layer(name: str) -> int | None:
+    for matches in (str.__eq__, fnmatchcase):
+        found = [at for at, line in enumerate(LAYERS) for entry in line if matches(name, entry)]
+        if found:
+            return found[0]
+    return None
+
+
+def imported_names(node: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield (line, dotted name) of every import, also inside functions, not for type checkers."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.Import):
+            yield from ((child.lineno, alias.name) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"line {child.lineno}: relative import"
+            yield from ((child.lineno, f"{child.module}.{alias.name}") for alias in child.names)
+        yield from imported_names(child)
+
+
+def resolve(name: str, known: dict[str, Path]) -> str | None:
+    """Return the module of the package that `name` lives in, or None if it is not ours."""
+    first, _, inner = name.partition(".")
+    if first != "pottsattn":
+        return None
+    if inner in pottsattn._HOME:
+        return pottsattn._HOME[inner].removeprefix("pottsattn.")
+    if inner in ("", "__version__"):
+        return "_version"
+    while inner and inner not in known:
+        inner = inner.rpartition(".")[0]
+    assert inner, f"{name}: import from the module that defines it"
+    return inner
+
+
+def violations(name: str, source: str, known: dict[str, Path]) -> list[str]:
+    found = []
+    forbidden = MUST_NOT_KNOW.get(name.partition(".")[0], ())
+    for line, dotted in imported_names(ast.parse(source)):
+        target = resolve(dotted, known)
+        where = f"{name}.py line {line} imports {target or dotted}"
+        if (target or dotted).partition(".")[0] in forbidden:
+            found.append(f"{where}, which it must not know")
+        if target is not None and not layer(target) < layer(name):
+            found.append(f"{where} from its own or a higher layer")
+    return found
+
+
+def test_every_module_has_a_layer():
+    assert [name for name in modules() if layer(name) is None] == []
+
+
+@pytest.mark.parametrize("name", modules())
+def test_module_imports_from_lower_layers_only(name):
+    known = modules()
+    assert violations(name, known[name].read_text(encoding="utf-8"), known) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("couplings", "from pottsattn.potts import PottsModel"),
+        ("couplings", "def f():\n    from pottsattn import SequenceDataset"),
+        ("couplings", "import pottsattn.dataset"),
+        ("exact", "from pottsattn.ensembles import chain"),
+        ("theory.solver", "from pottsattn.potts import PottsModel"),
+        ("theory.solver", "def f():\n    import torch.nn as nn"),
+    ],
+)
+def test_the_check_finds_planted_violations(name, source):
+    assert violations(name, source, modules())
+    for_types = "if TYPE_CHECKING:\n" + "\n".join(f"    {line}" for line in source.splitlines())
+    assert violations(name, for_types, modules()) == []
+
+
+IMPORT_SCRIPT = """
+import sys, time
+start = time.perf_counter()
+import pottsattn
+seconds = time.perf_counter() - start
+heavy = {"numba", "scipy", "h5py", "torch", "matplotlib"} & set(sys.modules)
+sys.stderr.write(f"{seconds} {sorted(heavy)}")
+"""
+
+
+def test_import_is_quick_quiet_and_light():
+    seconds = []
+    for _ in range(4):  # the first run warms the disk
+        run = subprocess.run(
+            [sys.executable, "-c", IMPORT_SCRIPT], capture_output=True, text=True, check=True
+        )
+        time_taken, _, heavy = run.stderr.partition(" ")
+        assert run.stdout == ""
+        assert heavy == "[]"
+        seconds.append(float(time_taken))
+    median = statistics.median(seconds[1:])
+    print(f"import pottsattn: median of 3 {median:.3f} s")  # noqa: T201
+    assert median < 0.5
