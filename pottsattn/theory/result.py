@@ -6,9 +6,7 @@ Files: HDF5 of format `pottsattn.curve/1` (one data set per column; the rest are
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._storage import create_hdf5, open_hdf5, provenance, to_json, write_whole
+from pottsattn._storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
 from pottsattn.theory.ensemble import PhaseZone
 
 __all__ = ["LearningCurve"]
@@ -170,15 +168,4 @@ class LearningCurve:
             The file cannot be written; an existing one is then unchanged.
         """
         columns = [getattr(self, name).tolist() for name in COLUMNS]
-        with write_whole(path) as temporary:
-            with temporary.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream, lineterminator="\n")
-                writer.writerow(COLUMNS)
-                for row in zip(*columns, strict=True):
-                    writer.writerow([_cell(value) for value in row])
-
-
-def _cell(value: float | int | bool) -> str:
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else ""
-    return str(int(value))
+        write_csv(path, COLUMNS, zip(*columns, strict=True))

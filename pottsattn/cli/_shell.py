@@ -1,0 +1,92 @@
+"""What every command shares: the parser, exit statuses, progress, printing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from pottsattn._storage import to_json
+from pottsattn._validate import InputError
+
+__all__ = [
+    "DONE",
+    "INTERRUPTED",
+    "NOT_CONVERGED",
+    "WRONG_INPUT",
+    "Parser",
+    "add_command",
+    "bar",
+    "peak_memory_bytes",
+    "say",
+]
+
+DONE, WRONG_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 3, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and exit status 1, and which takes no abbreviations."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage; `main` prints one line."""
+        raise InputError(f"{message}; see '{self.prog} --help'")
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Shows defaults that are worth showing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        plain = action.default is None or isinstance(action.default, bool)
+        if plain or action.default is argparse.SUPPRESS or "(default" in (action.help or ""):
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], help_text: str, **more: Any
+) -> Parser:
+    """Return the parser of a new command with the options that every command takes."""
+    parser: Parser = commands.add_parser(
+        name, help=help_text, description=help_text, formatter_class=_HelpFormatter, **more
+    )
+    parser.set_defaults(run=run, parser=parser)
+    common = parser.add_argument_group("common options")
+    common.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all randomness")
+    common.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
+    common.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    return parser
+
+
+def say(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:
+    """Print the result: JSON if asked for, otherwise text."""
+    print(to_json(result) if arguments.json else text)
+
+
+@contextmanager
+def bar(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a callback (done, total) that draws a progress bar on stderr, on a terminal only."""
+    from tqdm import tqdm
+
+    # On anything but a terminal tqdm is disabled and writes nothing.
+    with tqdm(desc=what, unit=unit, unit_scale=True, leave=False, disable=None) as progress:
+
+        def show(done: int, total: int) -> None:
+            progress.total = total
+            progress.update(done - progress.n)
+
+        yield show
+
+
+def peak_memory_bytes() -> int | None:
+    """Return the peak resident memory of this process, or None where it cannot be told."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

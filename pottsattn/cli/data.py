@@ -1,0 +1,216 @@
+"""Commands about data: sample, split, info."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pottsattn._storage import check_writable, content_hash, open_hdf5
+from pottsattn._validate import InputError
+from pottsattn.cli._shell import DONE, add_command, bar, say
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this module."""
+    sample = add_command(
+        commands,
+        "sample",
+        _sample,
+        "Draw equilibrium sequences from a Potts model and store them with the model.",
+    )
+    sample.add_argument("--model", metavar="FILE", help="sample the model in FILE: a data set, fit")
+    sample.add_argument("--ensemble", help="sk-potts, generalized or chain (default: sk-potts)")
+    sample.add_argument("--length", type=int, metavar="L", help="number of sites")
+    sample.add_argument("--states", type=int, metavar="C", help="number of states of a site")
+    sample.add_argument(
+        "--coupling-scale", type=float, metavar="J", help="strength of the couplings, in k_B T"
+    )
+    sample.add_argument(
+        "--sequences", type=int, metavar="M", required=True, help="number of sequences"
+    )
+    sample.add_argument("--out", metavar="F.h5", required=True, help="data set to write")
+    sample.add_argument(
+        "--inverse-temperature",
+        type=float,
+        default=1.0,
+        metavar="B",
+        help="factor on fields and couplings; the model is stored with it",
+    )
+    sample.add_argument("--chains", type=int, default=64, metavar="K", help="independent chains")
+    sample.add_argument("--warmup", type=int, default=200, metavar="W", help="sweeps before")
+    sample.add_argument("--thin", type=int, default=10, metavar="T", help="sweeps between")
+
+    split = add_command(
+        commands, "split", _split, "Hold out a part of a data set (whole clusters of alignments)."
+    )
+    split.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (.gz) or .npy")
+    split.add_argument(
+        "--fraction", type=float, required=True, metavar="X", help="share held out, into B.h5"
+    )
+    split.add_argument(
+        "--out", nargs=2, required=True, metavar=("A.h5", "B.h5"), help="kept part, held-out part"
+    )
+    split.add_argument(
+        "--identity-threshold",
+        type=float,
+        default=0.8,
+        metavar="X",
+        help="alignments: linked at this identity; also used for weights",
+    )
+    split.add_argument(
+        "--unknown", default="drop", help="ambiguity codes in alignments: drop, gap or error"
+    )
+
+    info = add_command(commands, "info", _info, "Tell what a file holds.")
+    info.add_argument("file", metavar="FILE", help="any file of pottsattn, or an alignment")
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from pottsattn.sampling.sampler import Schedule, sample
+
+    check_writable(arguments.out)
+    generator = np.random.default_rng(_seed(arguments))
+    model = _model(arguments, generator)
+    if arguments.inverse_temperature != 1.0:
+        model = model.scaled(arguments.inverse_temperature)
+    schedule = Schedule(arguments.chains, arguments.warmup, arguments.thin)
+    with bar("sampling", "sweep") as progress:
+        result = sample(
+            model,
+            arguments.sequences,
+            schedule=schedule,
+            rng=generator,
+            n_threads=arguments.threads,
+            progress=progress,
+        )
+    result.dataset.save(arguments.out, seed=arguments.seed)
+    report = {
+        "file": arguments.out,
+        "n_sequences": result.dataset.n_sequences,
+        "ess": result.ess,
+        "split_r_hat": result.split_r_hat,
+        "autocorrelation_time": result.autocorrelation_time,
+        "phase_zone": result.phase_zone,
+        "kernel": result.kernel,
+        "updates_per_second": result.updates_per_second,
+        "resumed_from": None,
+        "seconds": result.seconds,
+    }
+    say(
+        arguments,
+        report,
+        f"{arguments.out}: {result.dataset!r}\n"
+        f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
+        f"autocorrelation time {result.autocorrelation_time:.3g} sweeps (of the energy)\n"
+        f"{result.kernel}, {result.updates_per_second / 1e6:.1f} million updates per second, "
+        f"{result.seconds:.1f} s",
+    )
+    return DONE
+
+
+def _seed(arguments: argparse.Namespace) -> int:
+    if arguments.seed < 0:
+        raise InputError(f"seed must not be negative, got {arguments.seed}")
+    return int(arguments.seed)
+
+
+def _model(arguments: argparse.Namespace, generator: Any) -> Any:
+    from pottsattn._validate import check_choice
+    from pottsattn.ensembles import ENSEMBLES
+
+    sizes = {
+        "--length": arguments.length,
+        "--states": arguments.states,
+        "--coupling-scale": arguments.coupling_scale,
+    }
+    given = [name for name, value in {**sizes, "--ensemble": arguments.ensemble}.items() if value]
+    if arguments.model is not None:
+        from pottsattn.files import load_model
+
+        if given:
+            raise InputError(f"--model brings its own sizes, leave out {', '.join(given)}")
+        return load_model(arguments.model)
+    missing = [name for name, value in sizes.items() if value is None]
+    if missing:
+        raise InputError(f"sample needs {', '.join(missing)}, or --model FILE")
+    name = check_choice("ensemble", arguments.ensemble or "sk-potts", list(ENSEMBLES))
+    return ENSEMBLES[name](arguments.length, arguments.states, arguments.coupling_scale, generator)
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    from pottsattn.dataset import read_dataset, split
+
+    for path in arguments.out:
+        check_writable(path)
+    if arguments.out[0] == arguments.out[1]:
+        raise InputError(f"both parts would be written to {arguments.out[0]}")
+    dataset = read_dataset(
+        arguments.data,
+        identity_threshold=arguments.identity_threshold,
+        unknown=arguments.unknown,
+        n_threads=arguments.threads,
+    )
+    parts = split(
+        dataset,
+        arguments.fraction,
+        rng=_seed(arguments),
+        identity_threshold=arguments.identity_threshold,
+    )
+    for path, part in zip(arguments.out, parts, strict=True):
+        part.save(path, seed=arguments.seed)
+    report = {
+        "files": list(arguments.out),
+        "n_sequences": [part.n_sequences for part in parts],
+        "effective_size": [part.effective_size for part in parts],
+    }
+    lines = [f"{path}: {part!r}" for path, part in zip(arguments.out, parts, strict=True)]
+    say(arguments, report, "\n".join(lines))
+    return DONE
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    import json
+
+    import numpy as np
+
+    from pottsattn.dataset import ALIGNMENT_SUFFIXES, read_dataset
+
+    path = arguments.file
+    if path.lower().removesuffix(".gz").endswith((*ALIGNMENT_SUFFIXES, ".npy")):
+        dataset = read_dataset(path, n_threads=arguments.threads)
+        report = {
+            "format": "alignment" if dataset.alphabet else "npy",
+            "content_hash": None,
+            "n_sequences": dataset.n_sequences,
+            "effective_size": dataset.effective_size,
+            "length": dataset.length,
+            "n_states": dataset.n_states,
+            "alphabet": dataset.alphabet,
+            "summary": dataset.origin["source"].get("summary"),
+        }
+    else:
+        with open_hdf5(path) as file:
+            report = {"format": str(file.attrs["format"]), "content_hash": None}
+            for name, value in file.attrs.items():
+                if name in ("provenance", "config", "phase"):
+                    report[name] = json.loads(value)
+                elif name == "columns":
+                    continue
+                else:
+                    report[name] = value.item() if isinstance(value, np.generic) else value
+            shapes: dict[str, list[int]] = {}
+            file.visititems(lambda name, item: _note_shape(shapes, name, item))
+            report["datasets"] = shapes
+        report["content_hash"] = content_hash(path)
+    width = max(len(name) for name in report)
+    say(arguments, report, "\n".join(f"{name:{width}}  {value}" for name, value in report.items()))
+    return DONE
+
+
+def _note_shape(shapes: dict[str, list[int]], name: str, item: Any) -> None:
+    if hasattr(item, "shape"):
+        shapes[name] = list(item.shape)

@@ -1,0 +1,265 @@
+"""Commands about fits: fit, compare, contacts."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from pottsattn._storage import check_writable
+from pottsattn._validate import InputError, check_choice
+from pottsattn.cli._shell import (
+    DONE,
+    INTERRUPTED,
+    NOT_CONVERGED,
+    add_command,
+    bar,
+    peak_memory_bytes,
+    say,
+)
+
+if TYPE_CHECKING:
+    from pottsattn.dataset import SequenceDataset
+    from pottsattn.fitting.result import FitResult
+
+__all__ = ["add_commands"]
+
+METHODS = ("plm", "factored", "attention")
+DEFAULT_RIDGE = 0.2
+ONLY_FOR = {
+    "heads": ("factored", "attention"),
+    "color_similarity": ("factored", "attention"),
+    "masks": ("attention",),
+    "device": ("attention",),
+}
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this module."""
+    fit = add_command(
+        commands, "fit", _fit, "Infer the couplings by pseudo-likelihood or masked modelling."
+    )
+    fit.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (also .gz) or .npy")
+    fit.add_argument("--method", required=True, metavar="NAME", help="plm, factored or attention")
+    fit.add_argument("--out", metavar="FIT.h5", required=True, help="fit to write")
+    fit.add_argument(
+        "--ridge",
+        type=float,
+        metavar="X",
+        help=f"penalty in units of the theory, couplings_l2 = X / (2 alpha) "
+        f"(default: {DEFAULT_RIDGE}; on an alignment this is CCMpred's 0.2 (L - 1))",
+    )
+    fit.add_argument("--couplings-l2", type=float, metavar="X", help="that penalty directly")
+    fit.add_argument(
+        "--fields-l2", type=float, default=0.01, metavar="X", help="penalty on the fields"
+    )
+    fit.add_argument("--fields", default="learned", metavar="NAME", help="learned or none")
+    fit.add_argument("--heads", type=int, metavar="H", help="attention heads (default: 1)")
+    fit.add_argument(
+        "--color-similarity",
+        metavar="NAME",
+        help="learned or identity (default: identity for .h5 data and one head, else learned)",
+    )
+    fit.add_argument(
+        "--masks",
+        type=int,
+        metavar="K",
+        help="attention: fresh one-site masks per sequence and visit (default: one for every site)",
+    )
+    fit.add_argument(
+        "--max-steps", type=int, metavar="N", help="steps (default: 300 attention, 1000 a site)"
+    )
+    fit.add_argument("--device", metavar="NAME", help="attention: auto, cpu or cuda")
+    fit.add_argument(
+        "--identity-threshold",
+        type=float,
+        default=0.8,
+        metavar="X",
+        help="alignments: sequences at least this identical share one weight",
+    )
+    fit.add_argument(
+        "--unknown", default="drop", metavar="NAME", help="ambiguity codes: drop, gap or error"
+    )
+    fit.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
+
+    compare = add_command(
+        commands, "compare", _compare, "Judge fits on test data, and against the truth if known."
+    )
+    compare.add_argument("fits", nargs="+", metavar="FIT", help="files written by fit")
+    compare.add_argument("--test", required=True, metavar="DATA", help="data not used for training")
+    compare.add_argument(
+        "--truth", metavar="FILE", help="file with the true model (default: that of the test data)"
+    )
+
+    contacts = add_command(
+        commands, "contacts", _contacts, "Rank pairs of columns and measure their precision."
+    )
+    contacts.add_argument("fit", metavar="FIT", help="a file written by fit")
+    contacts.add_argument("--out", required=True, metavar="F.csv", help="ranked pairs")
+    contacts.add_argument(
+        "--distances", metavar="FILE", help="rows 'i j ... distance', columns from 1, 0 = unknown"
+    )
+    contacts.add_argument(
+        "--min-separation", type=int, default=6, metavar="N", help="least |i - j|"
+    )
+    contacts.add_argument(
+        "--cutoff", type=float, default=8.0, metavar="X", help="a contact is closer than this"
+    )
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from pottsattn.dataset import read_dataset
+
+    method = check_choice("method", arguments.method, METHODS)
+    for name, methods in ONLY_FOR.items():
+        if getattr(arguments, name) is not None and method not in methods:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} applies to {' and '.join(methods)}, not to {method}")
+    check_writable(arguments.out)
+    dataset = read_dataset(
+        arguments.data,
+        n_states=arguments.states,
+        identity_threshold=arguments.identity_threshold,
+        unknown=arguments.unknown,
+        n_threads=arguments.threads,
+    )
+    if not arguments.json:
+        _tell_about(dataset)
+    ridge = arguments.ridge
+    if ridge is None and arguments.couplings_l2 is None:
+        ridge = DEFAULT_RIDGE
+    penalties = {
+        "ridge": ridge,
+        "couplings_l2": arguments.couplings_l2,
+        "fields_l2": arguments.fields_l2,
+        "fields": arguments.fields,
+    }
+    if arguments.max_steps is not None:
+        penalties["max_steps"] = arguments.max_steps
+    similarity = _color_similarity(arguments, dataset)
+    if method == "attention":
+        fit = _train(arguments, dataset, similarity, penalties)
+    else:
+        fit = _solve(arguments, dataset, similarity, penalties)
+    fit.save(arguments.out, seed=arguments.seed)
+    report = {
+        "file": arguments.out,
+        "converged": fit.converged,
+        "message": fit.message,
+        "objective": fit.objective,
+        "train_loss": fit.train_loss,
+        "gradient_norm": fit.gradient_norm,
+        "optimality_gap": fit.optimality_gap,
+        "n_evaluations": fit.n_evaluations,
+        "seconds": fit.seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "n_parameters": fit.n_parameters,
+        "n_sequences": fit.n_sequences,
+        "effective_size": fit.effective_size,
+        "resumed_from": None,
+    }
+    say(
+        arguments,
+        report,
+        f"{arguments.out}: {fit.method}, {'converged' if fit.converged else 'NOT converged'}: "
+        f"{fit.message}\n"
+        f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
+        f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s",
+    )
+    if fit.message.startswith("interrupted"):
+        return INTERRUPTED
+    return DONE if fit.converged else NOT_CONVERGED
+
+
+def _tell_about(dataset: SequenceDataset) -> None:
+    summary = dataset.origin.get("source", {}).get("summary")
+    if summary:
+        print(f"{summary}; effective size {dataset.effective_size:.0f}")
+
+
+def _color_similarity(arguments: argparse.Namespace, dataset: SequenceDataset) -> str:
+    if arguments.color_similarity is not None:
+        return check_choice("color-similarity", arguments.color_similarity, ("identity", "learned"))
+    is_plain = not dataset.alphabet and (arguments.heads or 1) == 1
+    return "identity" if is_plain else "learned"
+
+
+def _solve(
+    arguments: argparse.Namespace,
+    dataset: SequenceDataset,
+    similarity: str,
+    options: dict[str, Any],
+) -> FitResult:
+    from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
+
+    if arguments.method == "factored" and (
+        similarity != "identity" or arguments.heads not in (None, 1)
+    ):
+        raise InputError(
+            "method factored has one head with --color-similarity identity in this version; "
+            "for learned color similarity or several heads use --method attention"
+        )
+    with bar(arguments.method, "site") as progress:
+        return fit_pseudolikelihood(
+            dataset,
+            arguments.method,
+            n_threads=arguments.threads,
+            progress=progress,
+            **options,
+        )
+
+
+def _train(
+    arguments: argparse.Namespace,
+    dataset: SequenceDataset,
+    similarity: str,
+    options: dict[str, Any],
+) -> FitResult:
+    from pottsattn.fitting.training import train_masked
+
+    with bar("attention", "step") as progress:
+        return train_masked(
+            dataset,
+            n_heads=1 if arguments.heads is None else arguments.heads,
+            color_similarity=similarity,
+            masks=arguments.masks,
+            rng=arguments.seed,
+            device=arguments.device or "auto",
+            progress=progress,
+            **options,
+        )
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from pottsattn.comparison import compare
+    from pottsattn.dataset import read_dataset
+    from pottsattn.files import load_model
+    from pottsattn.fitting.result import FitResult
+
+    fits = {path: FitResult.load(path) for path in arguments.fits}
+    test = read_dataset(arguments.test, n_threads=arguments.threads)
+    truth = load_model(arguments.truth) if arguments.truth is not None else None
+    result = compare(fits, test, truth)
+    say(arguments, result.to_dict(), str(result))
+    return DONE
+
+
+def _contacts(arguments: argparse.Namespace) -> int:
+    from pottsattn.contacts import rank_contacts, read_distances
+    from pottsattn.fitting.result import FitResult
+
+    check_writable(arguments.out)
+    known = None if arguments.distances is None else read_distances(arguments.distances)
+    ranking = rank_contacts(FitResult.load(arguments.fit), min_separation=arguments.min_separation)
+    report: dict[str, Any] = {"file": arguments.out, "n_pairs": len(ranking.score)}
+    text = f"{arguments.out}: {len(ranking.score)} pairs at least {arguments.min_separation} apart"
+    if known is not None:
+        precision = ranking.precision(known, arguments.cutoff)
+        report |= precision.to_dict()
+        ranks = ", ".join(f"{name} {value:.3f}" for name, value in precision.at.items())
+        text += (
+            f", {precision.n_contacts} contacts among {precision.n_pairs} with known distance\n"
+            f"precision at {ranks}; mean over ranks 1..2L {precision.area:.3f}"
+        )
+    ranking.to_csv(arguments.out, known)
+    say(arguments, report, text)
+    return DONE

@@ -1,0 +1,169 @@
+"""Commands that show: demo, plot, cite."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pottsattn._storage import check_writable, file_format, open_hdf5
+from pottsattn._validate import InputError, check_choice
+from pottsattn.cli._shell import DONE, add_command, say
+
+__all__ = ["add_commands"]
+
+OBSERVABLES = ("test_loss", "train_loss", "coupling_error")
+PAPERS = {
+    "attention": "R. Rende, F. Gerace, A. Laio, S. Goldt, Mapping of attention mechanisms to a "
+    "generalized Potts model, Phys. Rev. Research 6, 023057 (2024)",
+    "plm": "M. Ekeberg, C. Lovkvist, Y. Lan, M. Weigt, E. Aurell, Improved contact prediction in "
+    "proteins: using pseudolikelihoods to infer Potts models, Phys. Rev. E 87, 012707 (2013)",
+    "apc": "S. D. Dunn, L. M. Wahl, G. B. Gloor, Mutual information without the influence of "
+    "phylogeny or entropy dramatically improves residue contact prediction, Bioinformatics 24, "
+    "333 (2008)",
+    "replica": "B. Loureiro et al., Learning Gaussian mixtures with generalized linear models, "
+    "NeurIPS 34 (2021), arXiv:2106.03791",
+    "rng": "D. Blackman, S. Vigna, Scrambled linear pseudorandom number generators, ACM Trans. "
+    "Math. Softw. 47, 36 (2021)",
+}
+PAPERS_OF = {
+    "sequences": ("attention", "rng"),
+    "model": ("attention",),
+    "curve": ("attention", "replica"),
+    "sweep": ("attention", "plm", "rng"),
+    "plm": ("plm", "apc", "attention"),
+    "factored": ("attention", "plm"),
+}
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this module."""
+    demo = add_command(
+        commands,
+        "demo",
+        _demo,
+        "Run the main job: data sets, three fits each, the replica theory over them, a report.",
+    )
+    demo.add_argument("--out", default="demo-report", metavar="DIR", help="folder to write into")
+    demo.add_argument(
+        "--instances", type=int, default=4, metavar="N", help="random models, for the error bars"
+    )
+
+    plot = add_command(
+        commands,
+        "plot",
+        _plot,
+        "Draw the figure that fits the files.",
+        epilog="Curves and sweeps: learning curves with points. Fits and one data set with its true "
+        "model: true against learned couplings. One fit: its training, or the scores of its pairs. "
+        "One data set: the frequencies of its states.",
+    )
+    plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
+    plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")
+    plot.add_argument(
+        "--observable", default="test_loss", metavar="NAME", help=f"{', '.join(OBSERVABLES)}"
+    )
+
+    cite = add_command(commands, "cite", _cite, "Name the papers behind the package, or a file.")
+    cite.add_argument("file", nargs="?", metavar="FILE", help="a file of pottsattn")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from pottsattn.demo import Settings, run_demo
+
+    settings = Settings(n_instances=arguments.instances, seed=arguments.seed)
+    deviations = run_demo(
+        arguments.out, settings, n_threads=arguments.threads, progress=_status_line
+    )
+    page = Path(arguments.out) / "report.html"
+    worst = max(deviations, key=lambda entry: abs(entry.relative))
+    say(
+        arguments,
+        {"report": str(page), "deviations": [asdict(entry) for entry in deviations]},
+        f"{page}: largest deviation of a mean test loss from theory "
+        f"{100 * abs(worst.relative):.2f} % ({worst.method}, alpha {worst.alpha:g})",
+    )
+    return DONE
+
+
+def _status_line(what: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r\x1b[K[{done}/{total}] {what}", end=end, file=sys.stderr, flush=True)
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from pottsattn.files import load
+    from pottsattn.plotting import save_figure
+
+    check_choice("observable", arguments.observable, OBSERVABLES)
+    check_writable(arguments.out)
+    loaded: dict[str, dict[str, Any]] = {}
+    for path in arguments.files:
+        loaded.setdefault(file_format(path), {})[path] = load(path)
+    ax = _choose_figure(loaded, arguments)
+    save_figure(ax, arguments.out)
+    say(arguments, {"file": arguments.out}, arguments.out)
+    return DONE
+
+
+def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Any:
+    from pottsattn import plotting
+
+    kinds = set(loaded)
+    if kinds <= {"curve", "sweep"}:
+        curves = list(loaded.get("curve", {}).values())
+        tables = list(loaded.get("sweep", {}).values())
+        return plotting.figure_learning_curves(curves, tables, observable=arguments.observable)[0]
+    truths = [*loaded.get("model", {}).values()]
+    truths += [data.model for data in loaded.get("sequences", {}).values() if data.model]
+    if "fit" in kinds and kinds <= {"fit", "sequences", "model"} and len(truths) == 1:
+        return _coupling_figure(loaded["fit"], truths[0])
+    if kinds == {"fit"} and len(loaded["fit"]) == 1:
+        fit = next(iter(loaded["fit"].values()))
+        return plotting.plot_history(fit.history) if fit.history else _score_figure(fit)
+    if kinds == {"sequences"} and len(loaded["sequences"]) == 1:
+        return plotting.plot_site_frequencies(next(iter(loaded["sequences"].values())))
+    found = ", ".join(f"{len(files)} {kind}" for kind, files in loaded.items())
+    raise InputError(
+        f"no figure for {found}; expected curves and sweeps, fits with one data set that holds the "
+        "true model, one fit, or one data set"
+    )
+
+
+def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
+    from pottsattn.comparison import coupling_pairs
+    from pottsattn.plotting import METHOD_LABELS, METHOD_MARKERS, new_figure, plot_couplings
+
+    axes = new_figure(len(fits), width=3.7, height=3.9)
+    for ax, (path, fit) in zip(axes, fits.items(), strict=True):
+        if (fit.length, fit.n_states) != (truth.length, truth.n_states):
+            raise InputError(f"{path} and the true model are of different sizes")
+        label = METHOD_LABELS.get(fit.method, fit.method)
+        color = str(METHOD_MARKERS.get(fit.method, {}).get("color", "#0072B2"))
+        plot_couplings(*coupling_pairs(fit, truth), ax, label=label, color=color)
+    return axes[0]
+
+
+def _score_figure(fit: Any) -> Any:
+    from pottsattn.couplings import average_product_correction, frobenius_score
+    from pottsattn.plotting import plot_scores
+
+    score = average_product_correction(frobenius_score(fit.couplings, gap_index=fit.gap_index))
+    return plot_scores(score.clip(min=0.0), list(fit.columns))
+
+
+def _cite(arguments: argparse.Namespace) -> int:
+    keys: tuple[str, ...] = tuple(PAPERS)
+    if arguments.file is not None:
+        kind = file_format(arguments.file)
+        if kind == "fit":
+            with open_hdf5(arguments.file, "fit") as file:
+                kind = str(file.attrs["method"])
+        keys = PAPERS_OF.get(kind, ("attention",))
+    papers = [PAPERS[key] for key in keys]
+    say(arguments, {"papers": papers}, "\n".join(papers))
+    return DONE

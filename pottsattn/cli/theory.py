@@ -1,0 +1,83 @@
+"""The command about predictions: theory."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pottsattn._storage import check_writable
+from pottsattn._validate import InputError, check_choice
+from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, say
+
+__all__ = ["add_commands"]
+
+CURVE_SUFFIXES = (".h5", ".hdf5", ".csv")
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command of this module."""
+    theory = add_command(
+        commands, "theory", _theory, "Predict the learning curve by the replica method."
+    )
+    theory.add_argument("--states", type=int, required=True, metavar="C", help="number of states")
+    theory.add_argument(
+        "--coupling-scale", type=float, required=True, metavar="J", help="J of the sk-potts model"
+    )
+    theory.add_argument(
+        "--alpha", type=float, nargs="+", required=True, metavar="A", help="sequences per site"
+    )
+    theory.add_argument(
+        "--ridge", type=float, metavar="X", help="penalty, couplings_l2 = X / (2 alpha)"
+    )
+    theory.add_argument(
+        "--optimum",
+        metavar="NAME",
+        help="'ridge': the best ridge at each alpha, instead of --ridge",
+    )
+    theory.add_argument(
+        "--estimator", default="factored", metavar="NAME", help="factored (attention) or full (plm)"
+    )
+    theory.add_argument("--out", metavar="FILE", help="curve to write, .h5 or .csv")
+
+
+def _theory(arguments: argparse.Namespace) -> int:
+    from pottsattn.theory.learning_curve import learning_curve, optimal_ridge
+
+    if arguments.out is not None:
+        if Path(arguments.out).suffix.lower() not in CURVE_SUFFIXES:
+            raise InputError(f"a curve is written as .h5 or .csv, got {arguments.out}")
+        check_writable(arguments.out)
+    size = (arguments.states, arguments.coupling_scale, arguments.alpha)
+    if arguments.optimum is not None:
+        check_choice("optimum", arguments.optimum, ("ridge",))
+        if arguments.ridge is not None:
+            raise InputError("give either --ridge or --optimum ridge, not both")
+        curve = optimal_ridge(*size, estimator=arguments.estimator)
+    elif arguments.ridge is None:
+        raise InputError("theory needs --ridge X, or --optimum ridge")
+    else:
+        curve = learning_curve(*size, arguments.ridge, estimator=arguments.estimator)
+    if arguments.out is not None:
+        if arguments.out.lower().endswith(".csv"):
+            curve.to_csv(arguments.out)
+        else:
+            curve.save(arguments.out)
+    say(arguments, curve.to_dict(), _table(curve))
+    # "No interior optimum" is an answer; an unsolved fixed point is not.
+    is_answer = curve.converged | (curve.ridge != curve.ridge)
+    return DONE if bool(is_answer.all()) else NOT_CONVERGED
+
+
+def _table(curve: Any) -> str:
+    names = ["alpha", "ridge", "test_loss", "train_loss", "coupling_error", "accuracy"]
+    lines = [" ".join(f"{name:>14}" for name in names)]
+    for values in zip(*(getattr(curve, name) for name in names), strict=True):
+        lines.append(" ".join(f"{value:14.6g}" for value in values).replace("nan", "  -"))
+    lines.append(
+        f"Bayes loss {curve.bayes_loss[0]:.6g}; losses in nats per masked site; "
+        f"phase zone {curve.phase.zone}"
+    )
+    if not curve.converged.all():
+        lines.append(curve.message)
+    return "\n".join(lines)
