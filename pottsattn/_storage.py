@@ -49,9 +49,7 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if os.path.isdir(target):  # Path.is_dir raises for a name that is too long
         raise InputError(f"cannot write {target}: it is a directory, expected a file name")
-    if os.path.exists(target) and not os.path.isfile(
-        target
-    ):  # renaming over a device would destroy it
+    if os.path.exists(target) and not os.path.isfile(target):  # a rename would destroy it
         raise InputError(f"cannot write {target}: it is a device or a pipe, expected a file name")
     folder = target.parent
     if not os.path.isdir(folder):

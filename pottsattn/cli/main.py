@@ -21,6 +21,8 @@ and marked); 130 interrupted. 'pottsattn COMMAND --help' tells the options of a 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    # OpenMP threads that spin while they wait make training many times slower on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         arguments = _parse(sys.argv[1:] if argv is None else argv)

@@ -55,9 +55,9 @@ def add_commands(commands: Any) -> None:
         "plot",
         _plot,
         "Draw the figure that fits the files.",
-        epilog="Curves and sweeps: learning curves with points. Fits and one data set with its true "
-        "model: true against learned couplings. One fit: its training, or the scores of its pairs. "
-        "One data set: the frequencies of its states.",
+        epilog="Curves and sweeps: learning curves with points. Fits and one data set with its "
+        "true model: true against learned couplings. One fit: its training, or the scores of its "
+        "pairs. One data set: the frequencies of its states.",
     )
     plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")

@@ -124,15 +124,18 @@ class FactoredAttention(nn.Module):
         """
         n_sequences, length = sequences.shape
         n_heads, n_states, _ = self.color_similarity.shape
-        one_hot = nn.functional.one_hot(sequences.T.long(), n_states)  # (L, M, C)
-        one_hot = one_hot.to(self.interactions.dtype)
+        # States come first in memory: reductions over few states are slow side by side, and the
+        # gradient of U is a matrix product instead of a scattered sum.
+        states = torch.arange(n_states, device=sequences.device)[:, None, None]
+        visible = sequences.T == states  # (C, L, M)
         if mask is not None:
-            one_hot = one_hot * ~mask.T[:, :, None]
-        values = torch.einsum("hab,jmb->hjma", self.color_similarity, one_hot)  # (H, L, M, C)
+            visible = visible & ~mask.T
+        one_hot = visible.to(self.interactions.dtype).reshape(n_states, length * n_sequences)
+        table = self.color_similarity.transpose(0, 1).reshape(n_states * n_heads, n_states)
+        values = (table @ one_hot).reshape(n_states, n_heads * length, n_sequences)
         rows = (self.interactions * self.off_diagonal).transpose(0, 1)  # (L, H, L)
-        logits = rows.reshape(length, n_heads * length) @ values.reshape(n_heads * length, -1)
-        logits = logits.reshape(length, n_sequences, n_states).transpose(0, 1)  # (M, L, C)
-        return logits + self.fields
+        logits = rows.reshape(length, n_heads * length) @ values  # (C, L, M)
+        return (logits + self.fields.T[:, :, None]).permute(2, 1, 0)  # (M, L, C)
 
     def penalty(self) -> Tensor:
         """Return sum_i sum_{j != i} |P J_ij P|^2_F / (C - 1), without the (L, L, C, C) tensor."""

@@ -53,7 +53,7 @@ def train_masked(
     fields_l2: float = 0.01,
     masks: int | None = None,
     max_steps: int = 300,
-    batch_size: int = 1024,
+    batch_size: int = 8192,
     learning_rate: float = 0.03,
     rng: np.random.Generator | int | None = None,
     validation: SequenceDataset | None = None,
@@ -74,7 +74,8 @@ def train_masked(
         One-site masks per sequence and visit, K. All `length` of them if left out: the layer
         predicts them in one pass, so fewer masks cost the same and add noise.
     max_steps, batch_size, learning_rate
-        Steps of Adam, sequences per step, and the starting rate, which falls to zero as a cosine.
+        Steps of Adam, sequences per step at most (an epoch is cut into batches of nearly equal
+        size), and the starting rate, which falls to zero as a cosine.
     rng
         Generator or seed for starting values, batches and masks.
     validation
@@ -180,9 +181,8 @@ def masked_losses(layer: nn.Module, sequences: Tensor) -> Tensor:
     for every value of the parameters (THEORY section 2).
     """
     logits = layer(sequences)  # (M, L, C)
-    return nn.functional.cross_entropy(
-        logits.transpose(1, 2), sequences.long(), reduction="none"
-    )  # (M, L)
+    chosen = logits.gather(2, sequences.long()[:, :, None])[:, :, 0]  # (M, L)
+    return torch.logsumexp(logits, dim=2) - chosen
 
 
 def choose_device(name: str) -> torch.device:
@@ -244,11 +244,10 @@ class _Steps:
         self.max_steps, self.done = max_steps, 0
         self.patience = max(1, round(PATIENCE * max_steps))
         n_sequences, self.length = data.sequences.shape
-        self.batch_size = min(batch_size, n_sequences)
-        self.steps_per_epoch = math.ceil(n_sequences / self.batch_size)
+        self.steps_per_epoch = math.ceil(n_sequences / batch_size)
         self.optimizer = torch.optim.Adam(layer.parameters(), lr=learning_rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, max_steps)
-        self.order = torch.empty(0, dtype=torch.long)  # sequences left in this epoch
+        self.batches: list[Tensor] = []  # left in this epoch
         # Sites in a random order for every sequence, and how many have been masked this cycle.
         self.sites = torch.empty((n_sequences, 0), dtype=torch.long)
         self.n_shown = torch.zeros(n_sequences, dtype=torch.long)
@@ -270,10 +269,10 @@ class _Steps:
         return float(loss.detach())
 
     def _next_batch(self) -> Tensor:
-        if len(self.order) == 0:
-            self.order = torch.randperm(len(self.data.sequences), generator=self.generator)
-        batch, self.order = self.order[: self.batch_size], self.order[self.batch_size :]
-        return batch
+        if not self.batches:
+            order = torch.randperm(len(self.data.sequences), generator=self.generator)
+            self.batches = list(order.tensor_split(self.steps_per_epoch))
+        return self.batches.pop()
 
     def _next_sites(self, batch: Tensor) -> Tensor:
         if self.data.n_masks == self.length:
