@@ -37,6 +37,7 @@ LAYERS = (
     ("demo",),
     ("cli._*",),
     ("cli.*",),
+    ("cli.main",),
 )
 MUST_NOT_KNOW = {
     "theory": ("sampling", "fitting", "dataset", "potts", "alignment", "torch"),
