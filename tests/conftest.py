@@ -12,6 +12,9 @@ from pottsattn.couplings import Couplings
 from pottsattn.ensembles import chain
 from pottsattn.potts import PottsModel
 
+# Read by torch and numba when they are imported: on problems this small, threads only wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 FORMS = ("dense", "factored", "two-heads")
 
 

@@ -127,7 +127,7 @@ class FactoredAttention(nn.Module):
         # States come first in memory: reductions over few states are slow side by side, and the
         # gradient of U is a matrix product instead of a scattered sum.
         states = torch.arange(n_states, device=sequences.device)[:, None, None]
-        visible = sequences.T == states  # (C, L, M)
+        visible = states == sequences.T  # (C, L, M)
         if mask is not None:
             visible = visible & ~mask.T
         one_hot = visible.to(self.interactions.dtype).reshape(n_states, length * n_sequences)

@@ -124,9 +124,9 @@ def fit_pseudolikelihood(
     seconds = time.perf_counter() - started
 
     gap = max(row.gradient_norm for row in rows) ** 2 / (4.0 * strength) if strength else np.nan
-    failed = [row.site for row in rows if not row.converged]
-    message = _message(failed, dataset.length, max_steps, gap, rows)
-    if failed:
+    converged = all(row.converged for row in rows)
+    message = _message(rows, max_steps, gap)
+    if not converged:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     return FitResult(
         method=method,
@@ -142,7 +142,7 @@ def fit_pseudolikelihood(
         n_evaluations=max(row.n_evaluations for row in rows),
         n_parameters=problem.n_parameters,
         seconds=seconds,
-        converged=not failed,
+        converged=converged,
         message=message,
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
@@ -255,6 +255,7 @@ class _Row:
     gradient_norm: float
     n_evaluations: int
     converged: bool
+    is_stalled: bool  # the line search found no lower objective in float64
 
 
 def _solve_row(
@@ -305,15 +306,24 @@ def _solve_row(
         gradient_norm=float(np.linalg.norm(gradient)),
         n_evaluations=found.nfev + 1,
         converged=is_done(gradient),
+        is_stalled=not is_done(gradient) and found.nit < max_steps,
     )
 
 
-def _message(failed: list[int], length: int, max_steps: int, gap: float, rows: list[_Row]) -> str:
+def _message(rows: list[_Row], max_steps: int, gap: float) -> str:
     norm = max(row.gradient_norm for row in rows)
-    bound = f", at most {gap:.1e} nats per site above the minimum" if np.isfinite(gap) else ""
-    if not failed:
-        return f"every site converged: gradient norm {norm:.1e}{bound}"
+    state = f"gradient norm {norm:.1e}"
+    if np.isfinite(gap):
+        state += f", at most {gap:.1e} nats per site above the minimum"
+    n_failed = sum(not row.converged for row in rows)
+    if n_failed == 0:
+        return f"every site converged: {state}"
+    if all(row.is_stalled for row in rows if not row.converged):
+        return (
+            f"{n_failed} of {len(rows)} sites stopped where float64 cannot lower the objective "
+            f"further: {state}; usually the optimum within rounding, loosen the tolerance"
+        )
     return (
-        f"{len(failed)} of {length} sites did not converge in {max_steps} steps: gradient norm "
-        f"{norm:.1e}{bound}; raise max_steps or the penalty"
+        f"{n_failed} of {len(rows)} sites did not converge in {max_steps} steps: {state}; "
+        "raise max_steps or the penalty"
     )
