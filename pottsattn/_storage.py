@@ -46,11 +46,13 @@ HASH_BLOCK_BYTES = 1 << 24
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """Return `path` if a file can be created there, so that long work is not done in vain."""
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # through a link: the file it points to is replaced
     if os.path.isdir(target):  # Path.is_dir raises for a name that is too long
         raise InputError(f"cannot write {target}: it is a directory, expected a file name")
     if os.path.exists(target) and not os.path.isfile(target):  # a rename would destroy it
         raise InputError(f"cannot write {target}: it is a device or a pipe, expected a file name")
+    if os.path.exists(target) and not os.access(target, os.W_OK):
+        raise InputError(f"cannot write {target}: it is write-protected")
     folder = target.parent
     if not os.path.isdir(folder):
         raise InputError(f"cannot write {target}: there is no folder {folder}, create it first")

@@ -167,7 +167,11 @@ class SequenceDataset:
         """
         with open_hdf5(path, "sequences") as file:
             gap_index = int(file.attrs["gap_index"])
-            origin = json.loads(file.attrs["provenance"])
+            origin: dict[str, Any] = {
+                "source": {"file": str(path), "made_by": json.loads(file.attrs["provenance"])}
+            }
+            if "phase_zone" in file.attrs:
+                origin["phase_zone"] = str(file.attrs["phase_zone"])
             try:
                 return cls(
                     sequences=file["sequences"][()],
@@ -177,7 +181,7 @@ class SequenceDataset:
                     gap_index=None if gap_index < 0 else gap_index,
                     columns=file.attrs["columns"],
                     model=PottsModel.read(file) if "model" in file else None,
-                    origin={"source": {"file": str(path), "command": origin.get("command")}},
+                    origin=origin,
                 )
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error

@@ -1,0 +1,30 @@
+"""Every runnable block of the README runs, in order, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_readme_has_blocks_of_both_kinds():
+    assert {language for language, _ in BLOCKS} == {"bash", "python"}
+
+
+@pytest.mark.parametrize(("language", "code"), BLOCKS, ids=[code.split()[1] for _, code in BLOCKS])
+def test_block_runs(language, code, tmp_path):
+    command = ["bash", "-e"] if language == "bash" else [sys.executable, "-"]
+    scripts = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": os.pathsep.join([scripts, os.environ["PATH"]])}
+    result = subprocess.run(
+        command, input=code, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
