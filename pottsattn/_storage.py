@@ -13,6 +13,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,19 +48,21 @@ HASH_BLOCK_BYTES = 1 << 24
 def check_writable(path: str | os.PathLike[str]) -> Path:
     """Return `path` if a file can be created there, so that long work is not done in vain."""
     target = Path(os.path.realpath(path))  # through a link: the file it points to is replaced
+    if os.fspath(path) == "-":
+        raise InputError("cannot write to the standard output (-), expected a file name")
     if os.path.isdir(target):  # Path.is_dir raises for a name that is too long
-        raise InputError(f"cannot write {target}: it is a directory, expected a file name")
+        raise InputError(f"cannot write {path}: it is a directory, expected a file name")
     if os.path.exists(target) and not os.path.isfile(target):  # a rename would destroy it
-        raise InputError(f"cannot write {target}: it is a device or a pipe, expected a file name")
+        raise InputError(f"cannot write {path}: it is a device or a pipe, expected a file name")
     if os.path.exists(target) and not os.access(target, os.W_OK):
-        raise InputError(f"cannot write {target}: it is write-protected")
+        raise InputError(f"cannot write {path}: it is write-protected")
     folder = target.parent
     if not os.path.isdir(folder):
-        raise InputError(f"cannot write {target}: there is no folder {folder}, create it first")
+        raise InputError(f"cannot write {path}: there is no folder {folder}, create it first")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=folder)
     except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror} in folder {folder}") from error
+        raise InputError(f"cannot write {path}: {error.strerror} in folder {folder}") from error
     os.close(handle)
     os.unlink(name)
     return target
@@ -81,7 +84,7 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
-        raise InputError(f"cannot write {target}: {reason}; nothing was changed") from error
+        raise InputError(f"cannot write {path}: {reason}; nothing was changed") from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -175,11 +178,14 @@ def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator
         try:
             _check_format(file, source, kind)
             yield file
-        except InputError:
-            raise
-        except (KeyError, OSError, RuntimeError, ValueError) as error:
-            # h5py raises these for what is missing or unreadable in an otherwise valid file.
-            raise InputError(f"cannot read {source}: damaged or incomplete ({error})") from error
+        except InputError as error:
+            if str(source) in str(error):
+                raise
+            raise InputError(f"{source}: {error}") from error
+        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            # What is missing, of another kind or unreadable in an otherwise valid HDF5 file.
+            reason = error.args[0] if isinstance(error, KeyError) and error.args else error
+            raise InputError(f"cannot read {source}: damaged or incomplete ({reason})") from error
 
 
 def _check_format(file: h5py.File, source: Path, kind: str | None) -> None:
@@ -251,7 +257,7 @@ def provenance(**facts: Any) -> dict[str, Any]:
     for package in ("numpy", "numba", "scipy", "torch", "h5py"):
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
     return {"versions": versions, "platform": platform.platform(), "command": command, **facts}
 
 

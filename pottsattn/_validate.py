@@ -20,6 +20,7 @@ __all__ = [
     "check_at_least",
     "check_choice",
     "check_generator",
+    "check_n_states",
     "check_nonnegative",
     "check_positive",
     "check_sequences",
@@ -99,7 +100,7 @@ def did_you_mean(word: str, choices: Sequence[str]) -> str:
     """Return ' (did you mean ...?)' for the closest of `choices`, or nothing."""
     import difflib
 
-    close = difflib.get_close_matches(str(word), choices, n=1)
+    close = difflib.get_close_matches(str(word).lower(), choices, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -112,6 +113,13 @@ def check_generator(rng: np.random.Generator | int | None) -> np.random.Generato
     return np.random.default_rng(check_at_least("seed", rng, 0))
 
 
+def check_n_states(n_states: Any) -> int:
+    """Return `n_states` as an int that sequences can be stored with, 2 to 256."""
+    if check_at_least("n_states", n_states, 2) > MAX_STATES:
+        raise InputError(f"n_states must be at most {MAX_STATES}, got {n_states}")
+    return int(n_states)
+
+
 def check_sequences(sequences: ArrayLike, n_states: int) -> NDArray[np.uint8]:
     """Return sequences as a contiguous uint8 array (n_sequences, length), states 0..n_states-1."""
     array = np.asarray(sequences)
@@ -120,8 +128,7 @@ def check_sequences(sequences: ArrayLike, n_states: int) -> NDArray[np.uint8]:
             "sequences must be a 2-d array of integers (n_sequences, length), "
             f"got shape {array.shape}, dtype {array.dtype}"
         )
-    if check_at_least("n_states", n_states, 2) > MAX_STATES:
-        raise InputError(f"n_states must be at most {MAX_STATES}, got {n_states}")
+    check_n_states(n_states)
     if array.shape[0] < 1:
         raise InputError("sequences is empty: at least one sequence is needed")
     if array.shape[1] < 2:

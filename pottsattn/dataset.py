@@ -172,19 +172,16 @@ class SequenceDataset:
             }
             if "phase_zone" in file.attrs:
                 origin["phase_zone"] = str(file.attrs["phase_zone"])
-            try:
-                return cls(
-                    sequences=file["sequences"][()],
-                    n_states=int(file.attrs["n_states"]),
-                    weights=file["weights"][()] if "weights" in file else None,
-                    alphabet=str(file.attrs["alphabet"]),
-                    gap_index=None if gap_index < 0 else gap_index,
-                    columns=file.attrs["columns"],
-                    model=PottsModel.read(file) if "model" in file else None,
-                    origin=origin,
-                )
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from error
+            return cls(
+                sequences=file["sequences"][()],
+                n_states=int(file.attrs["n_states"]),
+                weights=file["weights"][()] if "weights" in file else None,
+                alphabet=str(file.attrs["alphabet"]),
+                gap_index=None if gap_index < 0 else gap_index,
+                columns=file.attrs["columns"],
+                model=PottsModel.read(file) if "model" in file else None,
+                origin=origin,
+            )
 
     def __repr__(self) -> str:
         size = f"n_sequences={self.n_sequences}, length={self.length}, n_states={self.n_states}"
@@ -263,7 +260,7 @@ def _read_npy(path: Path, n_states: int | None) -> SequenceDataset:
         n_states = int(array.max()) + 1
     origin = {"source": {"file": str(path)}}
     try:
-        return SequenceDataset(array, n_states or 2, origin=origin)
+        return SequenceDataset(array, 2 if n_states is None else n_states, origin=origin)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

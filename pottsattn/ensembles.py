@@ -8,11 +8,17 @@ the open nearest-neighbour chain, solved exactly by `pottsattn.exact`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from pottsattn._validate import check_at_least, check_generator, check_nonnegative
+from pottsattn._validate import (
+    check_at_least,
+    check_generator,
+    check_n_states,
+    check_nonnegative,
+)
 from pottsattn.couplings import Couplings, zero_sum_projector
 from pottsattn.potts import PottsModel
 
@@ -75,14 +81,15 @@ ENSEMBLES: dict[str, Callable[[int, int, float, Rng], PottsModel]] = {
 
 def _check_sizes(length: int, n_states: int, coupling_scale: float) -> None:
     check_at_least("length", length, 2)
-    check_at_least("n_states", n_states, 2)
+    check_n_states(n_states)
     check_nonnegative("coupling_scale", coupling_scale)
 
 
 def _gaussian_interactions(
     length: int, coupling_scale: float, generator: np.random.Generator
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    upper = np.triu(generator.normal(scale=coupling_scale / np.sqrt(length), size=(length,) * 2), 1)
+    scale = coupling_scale / math.sqrt(length)
+    upper = np.triu(generator.normal(scale=scale, size=(length, length)), 1)
     return upper + upper.T
 
 

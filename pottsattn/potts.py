@@ -22,6 +22,7 @@ from pottsattn._validate import (
     InputError,
     check_array,
     check_at_least,
+    check_n_states,
     check_positive,
     check_sequences,
 )
@@ -71,7 +72,7 @@ class PottsModel:
     ) -> None:
         length, n_states = couplings.length, couplings.n_states
         check_at_least("length", length, 2)
-        check_at_least("n_states", n_states, 2)
+        check_n_states(n_states)
         self.fields = check_array("fields", fields, (length, n_states))
         self.couplings = couplings
         self.ensemble = ensemble
@@ -255,13 +256,22 @@ def write_couplings(group: h5py.Group, fields: Array, couplings: Couplings) -> N
 
 
 def read_couplings(group: h5py.Group) -> tuple[Array, Couplings]:
-    """Return (fields, couplings) as written by `write_couplings`."""
-    fields = np.asarray(group["fields"][()], dtype=np.float64)
+    """Return (fields, couplings) as written by `write_couplings`; InputError for wrong shapes."""
+
+    def read(name: str, *shape: int) -> Array:
+        array = np.asarray(group[name][()], dtype=np.float64)
+        if array.shape != shape:
+            raise InputError(f"{name} has shape {array.shape}, expected {shape}")
+        return array
+
+    length, n_states = group["fields"].shape
+    fields = read("fields", length, n_states)
     if "couplings" in group:
-        return fields, Couplings(dense=np.asarray(group["couplings"][()], dtype=np.float64))
+        return fields, Couplings(dense=read("couplings", length, length, n_states, n_states))
+    n_heads = len(group["interactions"])
     return fields, Couplings(
-        np.asarray(group["interactions"][()], dtype=np.float64),
-        np.asarray(group["color_similarity"][()], dtype=np.float64),
+        read("interactions", n_heads, length, length),
+        read("color_similarity", n_heads, n_states, n_states),
     )
 
 

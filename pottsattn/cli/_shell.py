@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from pottsattn._storage import to_json
+from pottsattn._storage import check_writable, to_json
 from pottsattn._validate import InputError
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Parser",
     "add_command",
     "bar",
+    "check_output",
     "peak_memory_bytes",
     "say",
 ]
@@ -65,6 +67,14 @@ def add_command(
 def say(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:
     """Print the result: JSON if asked for, otherwise text."""
     print(to_json(result) if arguments.json else text)
+
+
+def check_output(path: str, *inputs: str | None) -> None:
+    """Raise InputError if a file cannot be created at `path`, or if it is one that is read."""
+    target = check_writable(path)
+    for source in inputs:
+        if source is not None and os.path.realpath(source) == os.fspath(target):
+            raise InputError(f"cannot write {path}: it is an input, give another file name")
 
 
 @contextmanager

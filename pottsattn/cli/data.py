@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
-from pottsattn._storage import check_writable, content_hash, open_hdf5
+from pottsattn._storage import content_hash, open_hdf5
 from pottsattn._validate import InputError
-from pottsattn.cli._shell import DONE, add_command, bar, say
+from pottsattn.cli._shell import DONE, add_command, bar, check_output, say
 
 __all__ = ["add_commands"]
 
@@ -72,8 +73,8 @@ def _sample(arguments: argparse.Namespace) -> int:
 
     from pottsattn.sampling.sampler import Schedule, sample
 
-    check_writable(arguments.out)
-    generator = np.random.default_rng(_seed(arguments))
+    check_output(arguments.out, arguments.model)
+    generator = np.random.default_rng(arguments.seed)
     model = _model(arguments, generator)
     if arguments.inverse_temperature != 1.0:
         model = model.scaled(arguments.inverse_temperature)
@@ -100,22 +101,20 @@ def _sample(arguments: argparse.Namespace) -> int:
         "resumed_from": None,
         "seconds": result.seconds,
     }
+    diagnostics = (
+        f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
+        f"autocorrelation time {result.autocorrelation_time:.3g} sweeps (of the energy)"
+    )
+    if np.isnan(result.ess):
+        diagnostics = "too few sequences per chain for diagnostics; raise --sequences to have them"
     say(
         arguments,
         report,
-        f"{arguments.out}: {result.dataset!r}\n"
-        f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
-        f"autocorrelation time {result.autocorrelation_time:.3g} sweeps (of the energy)\n"
+        f"{arguments.out}: {result.dataset!r}\n{diagnostics}\n"
         f"{result.kernel}, {result.updates_per_second / 1e6:.1f} million updates per second, "
         f"{result.seconds:.1f} s",
     )
     return DONE
-
-
-def _seed(arguments: argparse.Namespace) -> int:
-    if arguments.seed < 0:
-        raise InputError(f"seed must not be negative, got {arguments.seed}")
-    return int(arguments.seed)
 
 
 def _model(arguments: argparse.Namespace, generator: Any) -> Any:
@@ -127,10 +126,11 @@ def _model(arguments: argparse.Namespace, generator: Any) -> Any:
         "--states": arguments.states,
         "--coupling-scale": arguments.coupling_scale,
     }
-    given = [name for name, value in {**sizes, "--ensemble": arguments.ensemble}.items() if value]
     if arguments.model is not None:
         from pottsattn.files import load_model
 
+        options = {**sizes, "--ensemble": arguments.ensemble}
+        given = [name for name, value in options.items() if value is not None]
         if given:
             raise InputError(f"--model brings its own sizes, leave out {', '.join(given)}")
         return load_model(arguments.model)
@@ -145,8 +145,8 @@ def _split(arguments: argparse.Namespace) -> int:
     from pottsattn.dataset import read_dataset, split
 
     for path in arguments.out:
-        check_writable(path)
-    if arguments.out[0] == arguments.out[1]:
+        check_output(path, arguments.data)
+    if os.path.realpath(arguments.out[0]) == os.path.realpath(arguments.out[1]):
         raise InputError(f"both parts would be written to {arguments.out[0]}")
     dataset = read_dataset(
         arguments.data,
@@ -157,7 +157,7 @@ def _split(arguments: argparse.Namespace) -> int:
     parts = split(
         dataset,
         arguments.fraction,
-        rng=_seed(arguments),
+        rng=arguments.seed,
         identity_threshold=arguments.identity_threshold,
     )
     for path, part in zip(arguments.out, parts, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pottsattn._storage import check_writable
 from pottsattn._validate import InputError, check_choice
 from pottsattn.cli._shell import (
     DONE,
@@ -13,6 +12,7 @@ from pottsattn.cli._shell import (
     NOT_CONVERGED,
     add_command,
     bar,
+    check_output,
     peak_memory_bytes,
     say,
 )
@@ -114,7 +114,9 @@ def _fit(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None and method not in methods:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} applies to {' and '.join(methods)}, not to {method}")
-    check_writable(arguments.out)
+    check_output(arguments.out, arguments.data)
+    if arguments.states is not None and not arguments.data.lower().endswith(".npy"):
+        raise InputError(f"--states applies to .npy data, not to {arguments.data}")
     dataset = read_dataset(
         arguments.data,
         n_states=arguments.states,
@@ -122,8 +124,9 @@ def _fit(arguments: argparse.Namespace) -> int:
         unknown=arguments.unknown,
         n_threads=arguments.threads,
     )
-    if not arguments.json:
-        _tell_about(dataset)
+    summary = dataset.origin.get("source", {}).get("summary")
+    if summary and not arguments.json:
+        print(f"{summary}; effective size {dataset.effective_size:.0f}")
     ridge = arguments.ridge
     if ridge is None and arguments.couplings_l2 is None:
         ridge = DEFAULT_RIDGE
@@ -155,6 +158,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         "n_parameters": fit.n_parameters,
         "n_sequences": fit.n_sequences,
         "effective_size": fit.effective_size,
+        "summary": summary,
         "resumed_from": None,
     }
     say(
@@ -168,12 +172,6 @@ def _fit(arguments: argparse.Namespace) -> int:
     if fit.message.startswith("interrupted"):
         return INTERRUPTED
     return DONE if fit.converged else NOT_CONVERGED
-
-
-def _tell_about(dataset: SequenceDataset) -> None:
-    summary = dataset.origin.get("source", {}).get("summary")
-    if summary:
-        print(f"{summary}; effective size {dataset.effective_size:.0f}")
 
 
 def _color_similarity(arguments: argparse.Namespace, dataset: SequenceDataset) -> str:
@@ -247,10 +245,16 @@ def _contacts(arguments: argparse.Namespace) -> int:
     from pottsattn.contacts import rank_contacts, read_distances
     from pottsattn.fitting.result import FitResult
 
-    check_writable(arguments.out)
+    check_output(arguments.out, arguments.fit, arguments.distances)
     known = None if arguments.distances is None else read_distances(arguments.distances)
     ranking = rank_contacts(FitResult.load(arguments.fit), min_separation=arguments.min_separation)
-    report: dict[str, Any] = {"file": arguments.out, "n_pairs": len(ranking.score)}
+    report: dict[str, Any] = {
+        "file": arguments.out,
+        "precision": None,
+        "area": None,
+        "n_pairs": len(ranking.score),
+        "n_contacts": None,
+    }
     text = f"{arguments.out}: {len(ranking.score)} pairs at least {arguments.min_separation} apart"
     if known is not None:
         precision = ranking.precision(known, arguments.cutoff)

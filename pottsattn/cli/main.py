@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
@@ -15,6 +16,8 @@ from pottsattn.cli._shell import INTERRUPTED, WRONG_INPUT, Parser
 
 __all__ = ["build_parser", "main"]
 
+TOO_LARGE = ("allocate memory", "out of memory", "too big", "too large", "dimension exceeded")
+
 EPILOG = """exit status: 0 done; 1 wrong input; 3 finished but not converged (the file is written
 and marked); 130 interrupted. 'pottsattn COMMAND --help' tells the options of a command."""
 
@@ -23,23 +26,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     # OpenMP threads that spin while they wait make training many times slower on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    _secure_streams()
     try:
         arguments = _parse(sys.argv[1:] if argv is None else argv)
+        if arguments.seed < 0:
+            raise InputError(f"seed must not be negative, got {arguments.seed}")
         if arguments.threads is not None:
             _limit_threads(arguments.threads)
-        status = int(arguments.run(arguments))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            # A fit that did not converge is reported by its command, with exit status 3.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            status = int(arguments.run(arguments))
         sys.stdout.flush()
     except InputError as error:
         return _fail(str(error))
     except MemoryError as error:
-        return _fail(f"not enough memory: {error or 'the data do not fit'}; use fewer sequences")
+        return _fail_for_memory(error)
     except BrokenPipeError:
         # The reader (such as head) has left; do not let the interpreter complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return WRONG_INPUT
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or 'input or output'}")
+    except (RuntimeError, ValueError, OverflowError) as error:
+        # How torch and NumPy call a size that no memory holds; anything else is a bug.
+        if not any(text in str(error) for text in TOO_LARGE):
+            raise
+        return _fail_for_memory(error)
     except KeyboardInterrupt:
         print("pottsattn: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -67,20 +81,19 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if not argv:
         parser.print_help()
         sys.exit(0)
-    if not argv[0].startswith("-"):
+    if argv[0] not in ("-h", "--help", "--version"):
         names = list(parser.get_default("commands").choices)
+        if argv[0].startswith("-"):
+            raise InputError(f"the command comes first, got {argv[0]!r}; see 'pottsattn --help'")
         if argv[0] not in names:
             hint = did_you_mean(argv[0], names)
             raise InputError(f"no command {argv[0]!r}{hint}; the commands are {', '.join(names)}")
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [option for action in arguments.parser._actions for option in action.option_strings]
+        kind = "unknown option" if unknown[0].startswith("-") else "one argument too many:"
         hint = did_you_mean(unknown[0], known)
-        raise InputError(
-            f"unknown option {unknown[0]!r}{hint}; see 'pottsattn {arguments.command} --help'"
-        )
-    if "run" not in arguments:
-        raise InputError("give a command; see 'pottsattn --help'")
+        raise InputError(f"{kind} {unknown[0]!r}{hint}; see 'pottsattn {arguments.command} --help'")
     return arguments
 
 
@@ -91,10 +104,21 @@ def _limit_threads(n_threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    # A fit that did not converge is reported by its command, with exit status 3.
-    if not issubclass(category, ConvergenceWarning):
-        print(f"pottsattn: warning: {message}", file=sys.stderr)
+def _secure_streams() -> None:
+    """Let names and signs that the terminal cannot show, or closed streams, stop no command."""
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"pottsattn: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _fail_for_memory(error: Exception) -> int:
+    reason = str(error) or "the data do not fit"
+    return _fail(f"not enough memory: {reason}; use fewer sequences, sites, states or heads")
 
 
 def _fail(message: str) -> int:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pottsattn._storage import check_writable, file_format, open_hdf5
+from pottsattn._storage import file_format, open_hdf5
 from pottsattn._validate import InputError, check_choice
-from pottsattn.cli._shell import DONE, add_command, say
+from pottsattn.cli._shell import DONE, add_command, check_output, say
 
 __all__ = ["add_commands"]
 
@@ -100,7 +100,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     from pottsattn.plotting import save_figure
 
     check_choice("observable", arguments.observable, OBSERVABLES)
-    check_writable(arguments.out)
+    check_output(arguments.out, *arguments.files)
     loaded: dict[str, dict[str, Any]] = {}
     for path in arguments.files:
         loaded.setdefault(file_format(path), {})[path] = load(path)

@@ -42,6 +42,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _theory(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
     from pottsattn.theory.learning_curve import learning_curve, optimal_ridge
 
     if arguments.out is not None:
@@ -64,8 +66,8 @@ def _theory(arguments: argparse.Namespace) -> int:
         else:
             curve.save(arguments.out)
     say(arguments, curve.to_dict(), _table(curve))
-    # "No interior optimum" is an answer; an unsolved fixed point is not.
-    is_answer = curve.converged | (curve.ridge != curve.ridge)
+    # "No interior optimum" is an answer; an unsolved fixed point or no paramagnetic phase is not.
+    is_answer = curve.converged | (np.isnan(curve.ridge) & np.isfinite(curve.bayes_loss))
     return DONE if bool(is_answer.all()) else NOT_CONVERGED
 
 

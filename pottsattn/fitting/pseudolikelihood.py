@@ -15,6 +15,7 @@ References: Ekeberg et al., Phys. Rev. E 87, 012707 (2013); Rende et al., Phys. 
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -111,13 +112,18 @@ def fit_pseudolikelihood(
     if gradient_tolerance is None and strength == 0.0:
         gradient_tolerance = UNPENALIZED_GRADIENT_TOLERANCE
 
+    stop = threading.Event()
+
     def solve(site: int) -> _Row:
-        return _solve_row(problem, site, strength, gap_tolerance, gradient_tolerance, max_steps)
+        return _solve_row(
+            problem, site, strength, gap_tolerance, gradient_tolerance, max_steps, stop
+        )
 
     started = time.perf_counter()
     rows: list[_Row] = []
     tasks = range(dataset.length)
-    for row in run_in_threads(solve, tasks, n_threads_or_default(n_threads)):
+    # After Ctrl-C the rows being solved end at their next step.
+    for row in run_in_threads(solve, tasks, n_threads_or_default(n_threads), stop):
         rows.append(row)
         if progress is not None:
             progress(len(rows), dataset.length)
@@ -265,6 +271,7 @@ def _solve_row(
     gap_tolerance: float,
     gradient_tolerance: float | None,
     max_steps: int,
+    stop: threading.Event,
 ) -> _Row:
     last: dict[str, Any] = {}
 
@@ -279,6 +286,8 @@ def _solve_row(
         return float(gradient @ gradient) <= 4.0 * strength * gap_tolerance
 
     def stop_when_done(intermediate_result: Any) -> None:
+        if stop.is_set():
+            raise StopIteration
         # The accepted point is the last one evaluated, so its gradient is at hand.
         if np.array_equal(intermediate_result.x, last["x"]) and is_done(last["gradient"]):
             raise StopIteration

@@ -19,12 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._validate import (
-    MAX_STATES,
     ConvergenceWarning,
     InputError,
     check_array,
-    check_at_least,
     check_choice,
+    check_n_states,
     check_nonnegative,
 )
 from pottsattn.theory.ensemble import phase_zone
@@ -151,8 +150,7 @@ class _Task:
 
 
 def _check_task(n_states: int, coupling_scale: float, alphas: ArrayLike, estimator: str) -> _Task:
-    if check_at_least("n_states", n_states, 2) > MAX_STATES:
-        raise InputError(f"n_states must be at most {MAX_STATES}, got {n_states}")
+    check_n_states(n_states)
     coupling_scale = check_nonnegative("coupling_scale", coupling_scale)
     array = check_array("alphas", np.atleast_1d(alphas), (None,))
     if array.size == 0:

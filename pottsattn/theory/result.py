@@ -145,6 +145,8 @@ class LearningCurve:
         """
         with open_hdf5(path, "curve") as file:
             columns = {name: file[name][()] for name in COLUMNS}
+            if len({column.shape for column in columns.values()}) > 1:
+                raise ValueError("columns of unequal length")
             return cls(
                 n_states=int(file.attrs["n_states"]),
                 coupling_scale=float(file.attrs["coupling_scale"]),
