@@ -26,6 +26,7 @@ from pottsattn.theory.ensemble import phase_zone
 __all__ = ["SampleResult", "Schedule", "sample"]
 
 CHAINS_PER_TASK = 4
+SWEEPS_PER_CALL = 100  # between looks at Ctrl-C and the progress; rebuilding the bins costs one
 Progress = Callable[[int, int], None]  # (done, total), in chain sweeps
 
 
@@ -143,17 +144,20 @@ def sample(
     def run_chains(first: int) -> None:
         block = slice(first, first + CHAINS_PER_TASK)
         for index in range(n_kept):
-            if stop.is_set():
-                return
-            n_steps = schedule.n_warmup if index == 0 else schedule.thin_by
-            sweep(states[block], n_steps, streams[block])
+            n_left = schedule.n_warmup if index == 0 else schedule.thin_by
+            while n_left > 0:
+                if stop.is_set():
+                    return
+                n_steps = min(n_left, SWEEPS_PER_CALL)
+                sweep(states[block], n_steps, streams[block])
+                report.add(n_steps * len(states[block]))
+                n_left -= n_steps
             kept[index, block] = states[block]
-            report.add(n_steps * len(states[block]))
 
     started = time.perf_counter()
     firsts = range(0, n_chains, CHAINS_PER_TASK)
     for _ in run_in_threads(run_chains, firsts, n_threads_or_default(n_threads), stop):
-        pass  # after Ctrl-C the running chains end at their next kept sequence
+        pass  # after Ctrl-C the running chains end at their next kernel call
     seconds = time.perf_counter() - started
 
     sequences = kept.reshape(-1, model.length)
