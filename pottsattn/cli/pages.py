@@ -75,10 +75,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     from pottsattn.demo import Settings, run_demo
 
     settings = Settings(n_instances=arguments.instances, seed=arguments.seed)
-    deviations = run_demo(
-        arguments.out, settings, n_threads=arguments.threads, progress=_status_line
-    )
+    result = run_demo(arguments.out, settings, n_threads=arguments.threads, progress=_status_line)
     page = Path(arguments.out) / "report.html"
+    deviations = list(result.deviations())
     worst = max(deviations, key=lambda entry: abs(entry.relative))
     say(
         arguments,

@@ -193,8 +193,11 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device must be auto, cpu or cuda, got {name!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("device is cuda, but torch finds no CUDA device; use auto or cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
+    n_devices = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= n_devices:
+        raise InputError(f"device is {name}, torch finds {n_devices or 'no'} CUDA devices; use cpu")
     return device
 
 
@@ -255,10 +258,11 @@ class _Steps:
     def take(self) -> float:
         """Take one step; return the masked loss of its batch, nats per masked site."""
         batch = self._next_batch()
-        sites = self._next_sites(batch).to(self.data.device)  # (B, K)
-        batch = batch.to(self.data.device)
-        losses = masked_losses(self.layer, self.data.sequences[batch]).gather(1, sites)
-        weights = self.data.weights[batch]
+        on_device = batch.to(self.data.device)
+        losses = masked_losses(self.layer, self.data.sequences[on_device])  # (B, L)
+        if self.data.n_masks < self.length:
+            losses = losses.gather(1, self._next_sites(batch).to(self.data.device))  # (B, K)
+        weights = self.data.weights[on_device]
         loss = (weights[:, None] * losses).mean()
         objective = self.length * loss + _penalty_term(self.layer, self.penalty)
         self.optimizer.zero_grad()
@@ -275,8 +279,6 @@ class _Steps:
         return self.batches.pop()
 
     def _next_sites(self, batch: Tensor) -> Tensor:
-        if self.data.n_masks == self.length:
-            return torch.arange(self.length).expand(len(batch), self.length)
         if self.sites.shape[1] == 0:
             self.sites = self._shuffled(len(self.data.sequences))
         spent = batch[self.n_shown[batch] + self.data.n_masks > self.length]

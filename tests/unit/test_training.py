@@ -49,7 +49,7 @@ def test_random_masks_reach_it_too(data):
     assert 0.0 < (trained.objective - solved.objective) / data.length < 2e-4
 
 
-@pytest.mark.parametrize("n_masks", [1, 3, 10])
+@pytest.mark.parametrize("n_masks", [1, 3])
 def test_every_site_is_masked_once_a_cycle(n_masks, data):
     taken = steps(data, n_masks)
     batch = torch.arange(300)
@@ -58,10 +58,10 @@ def test_every_site_is_masked_once_a_cycle(n_masks, data):
     assert all(len(row.unique()) == sites.shape[1] for row in sites)
     again = taken._next_sites(batch)
     assert again.shape == (300, n_masks)
-    if n_masks < 10:  # masks differ between sequences and are uniform over sites
-        counts = torch.bincount(torch.cat([taken._next_sites(batch) for _ in range(30)]).ravel())
-        expected = counts.sum().item() / 10
-        assert ((counts - expected).abs() < 5 * expected**0.5).all()
+    # Masks differ between sequences and are uniform over sites.
+    counts = torch.bincount(torch.cat([taken._next_sites(batch) for _ in range(30)]).ravel())
+    expected = counts.sum().item() / 10
+    assert ((counts - expected).abs() < 5 * expected**0.5).all()
 
 
 def test_masked_loss_over_a_cycle_is_the_exact_loss(data):

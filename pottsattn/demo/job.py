@@ -1,0 +1,277 @@
+"""The work of the demo: theory curves, sampled instances, three fits at every point.
+
+Instances k = 0, 1, ... have seeds `seed + k`; each is one SK-Potts model and one long sample, whose
+first alpha L sequences are training data and whose last `n_test` are test data. Fits are without
+fields, as the theory is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pottsattn._numba import n_threads_or_default, run_in_threads
+from pottsattn._validate import InputError, check_at_least
+from pottsattn.comparison import compare
+from pottsattn.dataset import SequenceDataset
+from pottsattn.ensembles import sk_potts
+from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
+from pottsattn.fitting.result import FitResult
+from pottsattn.fitting.training import train_masked
+from pottsattn.sampling.sampler import SampleResult, sample
+from pottsattn.sweep import SweepRow, SweepTable
+from pottsattn.theory.learning_curve import LearningCurve, learning_curve, optimal_ridge
+
+__all__ = [
+    "CURVE_ALPHAS",
+    "METHODS",
+    "DemoResult",
+    "Deviation",
+    "Example",
+    "Progress",
+    "Settings",
+    "run_job",
+]
+
+METHODS = ("factored", "attention", "plm")
+ESTIMATOR_OF = {"factored": "factored", "attention": "factored", "plm": "full"}
+RIDGE_KINDS = ("fixed", "optimal")
+CURVE_ALPHAS = tuple(2.0 ** (k / 4) for k in range(-4, 17))  # 0.5 ... 16, holds 1, 2, 4, 8
+Progress = Callable[[str, int, int], None]  # (what, done, total)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes of the demo."""
+
+    length: int = 120
+    n_states: int = 3
+    coupling_scale: float = 1.5
+    alphas: tuple[int, ...] = (1, 2, 4, 8)
+    ridge: float = 0.1
+    n_instances: int = 4
+    n_test: int = 4000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_at_least("instances", self.n_instances, 1)
+        if not set(self.alphas) <= set(CURVE_ALPHAS):
+            raise InputError(f"alphas must be among {CURVE_ALPHAS}")
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Mean test loss over instances against theory, nats per masked site."""
+
+    method: str
+    ridge_kind: str
+    alpha: float
+    ridge: float
+    simulated: float
+    error: float
+    predicted: float
+
+    @property
+    def relative(self) -> float:
+        """(simulated - predicted) / predicted."""
+        return self.simulated / self.predicted - 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """The largest training set of the first instance, at the given ridge, with its three fits."""
+
+    seed: int
+    train: SequenceDataset
+    test: SequenceDataset
+    fits: dict[str, FitResult]
+
+
+@dataclass(frozen=True, eq=False)
+class DemoResult:
+    """Everything the demo computed."""
+
+    settings: Settings
+    curves: tuple[LearningCurve, ...]
+    samples: tuple[SampleResult, ...]
+    table: SweepTable
+    example: Example
+    seconds: float
+
+    def deviations(self) -> Iterator[Deviation]:
+        """Yield simulation against theory for every method, kind of ridge and alpha."""
+        for mean in self.table.means():
+            curve = _curve_for(self.curves, mean.method, mean.ridge_kind)
+            index = CURVE_ALPHAS.index(mean.alpha)
+            yield Deviation(
+                mean.method,
+                mean.ridge_kind,
+                mean.alpha,
+                float(curve.ridge[index]),
+                mean.test_loss,
+                mean.test_loss_error,
+                float(curve.test_loss[index]),
+            )
+
+    def save(self, out: Path) -> None:
+        """Write curves, points, the example's data sets and fits into the folder `out`."""
+        for curve in self.curves:
+            curve.save(out / f"theory_{curve.estimator}_{curve.ridge_kind}.h5")
+        self.table.save(out / "points.h5")
+        self.example.train.save(out / "train.h5")
+        self.example.test.save(out / "test.h5")
+        for method, fit in self.example.fits.items():
+            fit.save(out / f"{method}.h5")
+
+
+def run_job(
+    settings: Settings, *, n_threads: int | None = None, progress: Progress | None = None
+) -> DemoResult:
+    """Return the theory curves and all fits.
+
+    Parameters
+    ----------
+    settings
+        Sizes.
+    n_threads
+        Fits made side by side; all cores if left out.
+    progress
+        Called with (what, fits done, fits).
+    """
+    started = time.perf_counter()
+    report = progress or (lambda what, done, total: None)
+    n_workers = n_threads_or_default(n_threads)
+    n_fits = settings.n_instances * len(settings.alphas) * len(RIDGE_KINDS) * len(METHODS)
+    report("theory", 0, n_fits)
+    curves = _theory(settings)
+
+    rows: list[SweepRow] = []
+    samples: list[SampleResult] = []
+    fits: dict[str, FitResult] = {}
+    for seed in range(settings.seed, settings.seed + settings.n_instances):
+        report(f"sampling instance {seed}", len(rows), n_fits)
+        drawn = _sample(settings, seed, n_threads)
+        samples.append(drawn)
+        test = drawn.dataset.take(slice(-settings.n_test, None))
+        tasks = list(_plan(settings, curves, drawn.dataset, seed))
+        with _one_torch_thread():
+            for task, fit in zip(tasks, run_in_threads(_fit, tasks, n_workers), strict=True):
+                rows.append(_row(task, fit, test))
+                report(f"instance {seed}, alpha {task.alpha:g}, {task.method}", len(rows), n_fits)
+                if task.is_drawn:
+                    fits[task.method] = fit
+    first = samples[0].dataset
+    n_train = max(settings.alphas) * settings.length
+    return DemoResult(
+        settings,
+        curves,
+        tuple(samples),
+        SweepTable(
+            tuple(rows),
+            settings.length,
+            settings.n_states,
+            settings.coupling_scale,
+            origin={"settings": asdict(settings)},
+        ),
+        Example(
+            settings.seed,
+            first.take(slice(0, n_train)),
+            first.take(slice(-settings.n_test, None)),
+            fits,
+        ),
+        time.perf_counter() - started,
+    )
+
+
+def _theory(settings: Settings) -> tuple[LearningCurve, ...]:
+    size = (settings.n_states, settings.coupling_scale, CURVE_ALPHAS)
+    curves = []
+    for estimator in ("factored", "full"):
+        curves.append(learning_curve(*size, settings.ridge, estimator=estimator))
+        curves.append(optimal_ridge(*size, estimator=estimator))
+    return tuple(curves)
+
+
+def _sample(settings: Settings, seed: int, n_threads: int | None) -> SampleResult:
+    generator = np.random.default_rng(seed)
+    model = sk_potts(settings.length, settings.n_states, settings.coupling_scale, generator)
+    n_sequences = max(settings.alphas) * settings.length + settings.n_test
+    return sample(model, n_sequences, rng=generator, n_threads=n_threads)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One fit to make."""
+
+    method: str
+    ridge_kind: str
+    ridge: float
+    alpha: int
+    seed: int
+    train: SequenceDataset
+    is_drawn: bool  # shown as the example
+    validation: SequenceDataset | None  # only for what is drawn against epochs; it costs time
+
+
+def _plan(
+    settings: Settings, curves: Sequence[LearningCurve], dataset: SequenceDataset, seed: int
+) -> Iterator[_Task]:
+    """Yield the fits of one instance."""
+    for alpha in settings.alphas:
+        train = dataset.take(slice(0, alpha * settings.length))
+        is_example = alpha == max(settings.alphas) and seed == settings.seed
+        for kind in RIDGE_KINDS:
+            is_drawn = is_example and kind == "fixed"
+            validation = dataset.take(slice(-settings.n_test, None)) if is_drawn else None
+            for method in METHODS:
+                ridge = float(_curve_for(curves, method, kind).ridge[CURVE_ALPHAS.index(alpha)])
+                yield _Task(method, kind, ridge, alpha, seed, train, is_drawn, validation)
+
+
+def _curve_for(curves: Sequence[LearningCurve], method: str, kind: str) -> LearningCurve:
+    wanted = (ESTIMATOR_OF[method], kind)
+    return next(curve for curve in curves if (curve.estimator, curve.ridge_kind) == wanted)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Whole fits run side by side: at these sizes that is faster than threads within each."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(task: _Task) -> FitResult:
+    ridge, seed = task.ridge, task.seed
+    if task.method == "attention":
+        return train_masked(
+            task.train, ridge=ridge, fields="none", rng=seed, validation=task.validation
+        )
+    return fit_pseudolikelihood(task.train, task.method, ridge=ridge, fields="none", n_threads=1)
+
+
+def _row(task: _Task, fit: FitResult, test: SequenceDataset) -> SweepRow:
+    judged = compare({fit.method: fit}, test)
+    return SweepRow(
+        method=fit.method,
+        ridge_kind=task.ridge_kind,
+        alpha=float(task.alpha),
+        ridge=task.ridge,
+        seed=task.seed,
+        test_loss=judged.fits[0].test_loss,
+        train_loss=fit.train_loss,
+        coupling_error=judged.fits[0].coupling_error,
+        bayes_loss=judged.bayes_loss,
+        seconds=fit.seconds,
+        converged=fit.converged,
+    )

@@ -1,0 +1,235 @@
+"""The report of the demo: figures, tables and text from what the job left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pottsattn._storage import provenance, write_csv
+from pottsattn.comparison import compare, coupling_pairs
+from pottsattn.demo.job import CURVE_ALPHAS, METHODS, DemoResult, Deviation, Example
+from pottsattn.plotting import (
+    METHOD_LABELS,
+    METHOD_MARKERS,
+    figure_learning_curves,
+    new_figure,
+    plot_couplings,
+    plot_history,
+    save_figure,
+)
+from pottsattn.report import Section, Table, write_page
+from pottsattn.sweep import SweepTable
+from pottsattn.theory.learning_curve import LearningCurve
+
+__all__ = ["write_demo_page"]
+
+
+def write_demo_page(out: Path, result: DemoResult) -> None:
+    """Write report.html, and every figure as .png with a .csv beside it, into the folder `out`.
+
+    Raises
+    ------
+    InputError
+        A file cannot be written.
+    """
+    deviations = tuple(result.deviations())
+    write_page(
+        out / "report.html",
+        "Factored attention learns the Potts model as pseudo-likelihood does, and as theory says",
+        _lead(result, deviations),
+        [
+            *_curve_sections(out, result.curves, result.table, deviations),
+            *_example_sections(out, result.example),
+            _how_section(result),
+        ],
+    )
+
+
+def _lead(result: DemoResult, deviations: Sequence[Deviation]) -> str:
+    settings = result.settings
+    worst = {
+        method: max(abs(entry.relative) for entry in deviations if entry.method == method)
+        for method in METHODS
+    }
+    attention = {
+        (d.ridge_kind, d.alpha): d.simulated for d in deviations if d.method == "attention"
+    }
+    apart = max(
+        abs(entry.simulated - attention[entry.ridge_kind, entry.alpha])
+        for entry in deviations
+        if entry.method == "factored"
+    )
+    n_failed = sum(not row.converged for row in result.table.rows)
+    state = "All fits converged." if n_failed == 0 else f"{n_failed} fits did NOT converge."
+    return (
+        f"Sequences of {settings.length} sites with {settings.n_states} states were sampled from "
+        f"{settings.n_instances} random Potts models (coupling scale {settings.coupling_scale:g} "
+        "k_B T). Mean test losses differ from the replica theory by at most "
+        f"{100 * worst['factored']:.2f} % (factored pseudo-likelihood), "
+        f"{100 * worst['attention']:.2f} % (attention) and {100 * worst['plm']:.2f} % (plm); "
+        f"attention and factored pseudo-likelihood differ by at most {apart:.1e} nats per masked "
+        f"site. {state}"
+    )
+
+
+def _curve_sections(
+    out: Path,
+    curves: Sequence[LearningCurve],
+    table: SweepTable,
+    deviations: Sequence[Deviation],
+) -> Iterator[Section]:
+    losses = figure_learning_curves(curves, [table])[0]
+    errors = figure_learning_curves(curves, [table], observable="coupling_error")[0]
+    for name, ax in (("learning_curve", losses), ("coupling_error", errors)):
+        save_figure(ax, out / f"{name}.png")
+        _write_curve_csv(out / f"{name}.csv", curves, table)
+    yield Section(
+        "Learning curve: test loss",
+        figure=losses,
+        caption="Lines: replica theory for infinite systems. Points: mean over instances with its "
+        "standard error. Left: the same ridge everywhere. Right: at each alpha the ridge that "
+        "minimises the predicted test loss of that estimator.",
+        table=Table(
+            (
+                "method",
+                "ridge",
+                "alpha (sequences per site)",
+                "ridge value",
+                "simulated test loss (nats)",
+                "theory (nats)",
+                "deviation (%)",
+            ),
+            [
+                (
+                    METHOD_LABELS[entry.method],
+                    "given" if entry.ridge_kind == "fixed" else "best",
+                    f"{entry.alpha:g}",
+                    f"{entry.ridge:.3g}",
+                    f"{entry.simulated:.4f} ± {entry.error:.4f}",
+                    f"{entry.predicted:.4f}",
+                    f"{100 * entry.relative:+.2f}",
+                )
+                for entry in deviations
+            ],
+        ),
+    )
+    yield Section(
+        "Learning curve: error of the couplings",
+        figure=errors,
+        caption="Squared distance of fitted and true couplings in the zero-sum gauge, relative to "
+        "the true norm (dimensionless; 1 is the error of learning nothing).",
+    )
+
+
+def _write_curve_csv(path: Path, curves: Sequence[LearningCurve], table: SweepTable) -> None:
+    header = ["source", "name", "ridge_kind", "alpha", "n_instances"]
+    header += ["test_loss_nats", "test_loss_error", "train_loss_nats", "train_loss_error"]
+    header += ["coupling_error", "coupling_error_error", "bayes_loss_nats"]
+    rows: list[list[object]] = []
+    for curve in curves:
+        columns = (curve.alpha, curve.test_loss, curve.train_loss, curve.coupling_error)
+        for alpha, test, train, error in zip(*columns, strict=True):
+            bayes = curve.bayes_loss[0]
+            row = ["theory", curve.estimator, curve.ridge_kind, alpha, "", test, "", train, ""]
+            rows.append([*row, error, "", bayes])
+    for mean in table.means():
+        values = list(asdict(mean).values())
+        rows.append(["simulation", *values[:3], *values[3:], ""])
+    write_csv(path, header, rows)
+
+
+def _example_sections(out: Path, example: Example) -> Iterator[Section]:
+    truth = example.train.model
+    assert truth is not None
+    axes = new_figure(len(METHODS), width=3.7, height=3.9)
+    rows: list[tuple[str, float, float]] = []
+    for ax, method in zip(axes, METHODS, strict=True):
+        true, fitted = coupling_pairs(example.fits[method], truth)
+        color = str(METHOD_MARKERS[method]["color"])
+        plot_couplings(true, fitted, ax, label=METHOD_LABELS[method], color=color)
+        rows += [(method, *pair) for pair in zip(true, fitted, strict=True)]
+    save_figure(axes[0], out / "couplings.png")
+    write_csv(
+        out / "couplings.csv",
+        ("method", "true_kT", "learned_kT"),
+        ((method, f"{true:.6g}", f"{fitted:.6g}") for method, true, fitted in rows),
+    )
+    setting = (
+        f"Instance {example.seed}, {example.train.n_sequences} sequences "
+        f"(alpha = {example.train.alpha:g}), ridge {example.fits['plm'].ridge:g}."
+    )
+    yield Section(
+        "True against learned couplings",
+        figure=axes[0],
+        caption=f"{setting} Zero-sum gauge, symmetrized. Factored models: one interaction A_ij per "
+        "pair; plm: every entry of every block.",
+    )
+    history = example.fits["attention"].history
+    assert history is not None
+    reference = compare(example.fits, example.test)
+    losses = {fit.method: fit.test_loss for fit in reference.fits}
+    ax = plot_history(
+        history,
+        references={
+            "test, factored pseudo-likelihood": losses["factored"],
+            "Bayes loss (true model)": reference.bayes_loss,
+        },
+    )
+    save_figure(ax, out / "training.png")
+    write_csv(
+        out / "training.csv",
+        list(asdict(history)),
+        zip(*asdict(history).values(), strict=True),
+    )
+    yield Section(
+        "Training of the attention layer",
+        figure=ax,
+        caption=f"{setting} One-site masked modelling with Adam; at every visit a sequence shows "
+        f"{example.fits['attention'].config['masks']} one-site masks.",
+    )
+
+
+def _how_section(result: DemoResult) -> Section:
+    settings, samples, curves = result.settings, result.samples, result.curves
+    made_by = provenance()
+    versions = ", ".join(f"{name} {number}" for name, number in made_by["versions"].items())
+    first = samples[0]
+    worst_r_hat = max(drawn.split_r_hat for drawn in samples)
+    common = f"--states {settings.n_states} --coupling-scale {settings.coupling_scale:g}"
+    alphas = " ".join(f"{alpha:.6g}" for alpha in CURVE_ALPHAS)
+    lines = [f"pottsattn demo --out . --seed {settings.seed}   # everything on this page", ""]
+    lines.append("# the figures alone, from the files of this folder")
+    for curve in curves:
+        ridge = "--optimum ridge" if curve.ridge_kind == "optimal" else f"--ridge {settings.ridge}"
+        lines.append(
+            f"pottsattn theory {common} --estimator {curve.estimator} {ridge} --alpha {alphas} "
+            f"--out theory_{curve.estimator}_{curve.ridge_kind}.h5"
+        )
+    fit = f"--fields none --ridge {settings.ridge:g} --seed {settings.seed}"
+    lines += [
+        "pottsattn plot theory_*.h5 points.h5 --out learning_curve.png",
+        "pottsattn plot theory_*.h5 points.h5 --observable coupling_error --out coupling_error.png",
+        *(f"pottsattn fit train.h5 --method {m} {fit} --out {m}.h5" for m in METHODS),
+        "pottsattn compare factored.h5 attention.h5 plm.h5 --test test.h5",
+        "pottsattn plot factored.h5 attention.h5 plm.h5 train.h5 --out couplings.png",
+        "pottsattn plot attention.h5 --out training.png",
+    ]
+    schedule = first.dataset.origin["schedule"]
+    return Section(
+        "How this was made",
+        [
+            f"{versions}; {made_by['platform']}. {result.seconds:.0f} s of wall time.",
+            f"Seeds {settings.seed} to {settings.seed + settings.n_instances - 1}, one per "
+            f"instance: model, chains, {settings.n_test} test sequences. Training sets are nested. "
+            "Fits have no fields, as the theory has none.",
+            f"Sampling: kernel {first.kernel}, {schedule['n_chains']} chains, warm-up "
+            f"{schedule['n_warmup']} sweeps, thinned by {schedule['thin_by']} sweeps; effective "
+            f"sample size {min(drawn.ess for drawn in samples):.0f} of "
+            f"{first.dataset.n_sequences} or more, split-R-hat at most {worst_r_hat:.3f}; "
+            f"phase zone {first.phase_zone}.",
+            "Ridge: couplings_l2 = ridge / (2 alpha) per sequence; see docs/conventions.md. A CSV "
+            "with the numbers lies beside each figure.",
+        ],
+        code="\n".join(lines),
+    )
