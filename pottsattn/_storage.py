@@ -208,7 +208,7 @@ def _starts_like_hdf5(path: Path) -> bool:
 
 
 def file_format(path: str | os.PathLike[str]) -> str:
-    """Return the kind of a file of this package: "sequences", "fit", "curve" or "sweep"."""
+    """Return the kind of a file: "sequences", "model", "fit", "curve" or "sweep"."""
     with open_hdf5(path) as file:
         return str(file.attrs["format"]).removeprefix(FORMAT_PREFIX).partition("/")[0]
 

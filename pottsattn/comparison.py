@@ -187,7 +187,7 @@ def coupling_pairs(fit: FitResult, truth: PottsModel) -> tuple[Array, Array]:
     """Return (true, fitted) values of the couplings for i < j, symmetrized, zero-sum gauge.
 
     When both have one head, the interactions A_ij, with |U|_F of the fit fixed to the truth's and
-    <U, U*> > 0 (THEORY section 1), shape (L (L - 1) / 2,); otherwise every J_ij(a, b), flattened.
+    <U, U*> > 0, shape (L (L - 1) / 2,); otherwise every J_ij(a, b), flattened.
     """
     fitted, true = _gauged(fit.couplings.symmetrized()), _gauged(truth.couplings)
     upper = np.triu_indices(truth.length, 1)

@@ -1,7 +1,7 @@
 """Random and regular Potts models to sample from.
 
 `sk_potts` is the ensemble of the replica theory: A_ij = A_ji ~ Normal(0, J^2 / L), U = I, no fields
-(THEORY section 1). `generalized` replaces U by a random symmetric zero-sum matrix with
+(docs/theory.md). `generalized` replaces U by a random symmetric zero-sum matrix with
 |U|_F^2 = C - 1, the value of the identity's zero-sum part, so that J keeps its meaning. `chain` is
 the open nearest-neighbour chain, solved exactly by `pottsattn.exact`.
 """

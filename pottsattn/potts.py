@@ -52,7 +52,7 @@ class PottsModel:
     ensemble : str
         Name of the random ensemble the model was drawn from, or "".
     coupling_scale : float or None
-        J of that ensemble (THEORY section 1).
+        J of that ensemble, in units of k_B T.
 
     Examples
     --------

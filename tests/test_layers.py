@@ -36,6 +36,7 @@ LAYERS = (
     ("report",),
     ("demo.job",),
     ("demo.page",),
+    ("demo.run",),
     ("cli._*",),
     ("cli.*",),
     ("cli.main",),

@@ -21,7 +21,11 @@ def add_commands(commands: Any) -> None:
         _sample,
         "Draw equilibrium sequences from a Potts model and store them with the model.",
     )
-    sample.add_argument("--model", metavar="FILE", help="sample the model in FILE: a data set, fit")
+    sample.add_argument(
+        "--model",
+        metavar="FILE",
+        help="sample the model in FILE: a data set, a model or a fit, symmetrized",
+    )
     sample.add_argument("--ensemble", help="sk-potts, generalized or chain (default: sk-potts)")
     sample.add_argument("--length", type=int, metavar="L", help="number of sites")
     sample.add_argument("--states", type=int, metavar="C", help="number of states of a site")
@@ -40,8 +44,16 @@ def add_commands(commands: Any) -> None:
         help="factor on fields and couplings; the model is stored with it",
     )
     sample.add_argument("--chains", type=int, default=64, metavar="K", help="independent chains")
-    sample.add_argument("--warmup", type=int, default=200, metavar="W", help="sweeps before")
-    sample.add_argument("--thin", type=int, default=10, metavar="T", help="sweeps between")
+    sample.add_argument(
+        "--warmup",
+        type=int,
+        default=200,
+        metavar="W",
+        help="sweeps of a chain before it keeps its first sequence",
+    )
+    sample.add_argument(
+        "--thin", type=int, default=10, metavar="T", help="sweeps between kept sequences of a chain"
+    )
 
     split = add_command(
         commands, "split", _split, "Hold out a part of a data set (whole clusters of alignments)."
@@ -63,12 +75,15 @@ def add_commands(commands: Any) -> None:
     split.add_argument(
         "--unknown", default="drop", help="ambiguity codes in alignments: drop, gap or error"
     )
+    split.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
 
     info = add_command(commands, "info", _info, "Tell what a file holds.")
     info.add_argument("file", metavar="FILE", help="any file of pottsattn, or an alignment")
 
 
 def _sample(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     import numpy as np
 
     from pottsattn.sampling.sampler import Schedule, sample
@@ -88,7 +103,10 @@ def _sample(arguments: argparse.Namespace) -> int:
             n_threads=arguments.threads,
             progress=progress,
         )
-    result.dataset.save(arguments.out, seed=arguments.seed)
+    dataset = result.dataset
+    if arguments.model is not None:
+        dataset = replace(dataset, **_labels(arguments.model))
+    dataset.save(arguments.out, seed=arguments.seed)
     report = {
         "file": arguments.out,
         "n_sequences": result.dataset.n_sequences,
@@ -115,6 +133,15 @@ def _sample(arguments: argparse.Namespace) -> int:
         f"{result.seconds:.1f} s",
     )
     return DONE
+
+
+def _labels(path: str) -> dict[str, Any]:
+    """Return what the states and columns of a model mean, where its file says so."""
+    from pottsattn.files import load
+
+    source = load(path)
+    names = ("alphabet", "gap_index", "columns")
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
 
 
 def _model(arguments: argparse.Namespace, generator: Any) -> Any:
@@ -150,6 +177,7 @@ def _split(arguments: argparse.Namespace) -> int:
         raise InputError(f"both parts would be written to {arguments.out[0]}")
     dataset = read_dataset(
         arguments.data,
+        n_states=arguments.states,
         identity_threshold=arguments.identity_threshold,
         unknown=arguments.unknown,
         n_threads=arguments.threads,

@@ -46,7 +46,7 @@ def add_commands(commands: Any) -> None:
         type=float,
         metavar="X",
         help=f"penalty in units of the theory, couplings_l2 = X / (2 alpha) "
-        f"(default: {DEFAULT_RIDGE}; on an alignment this is CCMpred's 0.2 (L - 1))",
+        f"(default: {DEFAULT_RIDGE}; on an alignment about CCMpred's 0.2 (L - 1))",
     )
     fit.add_argument("--couplings-l2", type=float, metavar="X", help="that penalty directly")
     fit.add_argument(
@@ -57,7 +57,8 @@ def add_commands(commands: Any) -> None:
     fit.add_argument(
         "--color-similarity",
         metavar="NAME",
-        help="learned or identity (default: identity for .h5 data and one head, else learned)",
+        help="learned or identity (default: identity for .h5 data and one head, else "
+        "learned); method factored takes identity only",
     )
     fit.add_argument(
         "--masks",
@@ -138,7 +139,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     }
     if arguments.max_steps is not None:
         penalties["max_steps"] = arguments.max_steps
-    similarity = _color_similarity(arguments, dataset)
+    similarity = _color_similarity(arguments)
     if method == "attention":
         fit = _train(arguments, dataset, similarity, penalties)
     else:
@@ -174,11 +175,13 @@ def _fit(arguments: argparse.Namespace) -> int:
     return DONE if fit.converged else NOT_CONVERGED
 
 
-def _color_similarity(arguments: argparse.Namespace, dataset: SequenceDataset) -> str:
+def _color_similarity(arguments: argparse.Namespace) -> str:
+    from pottsattn.dataset import HDF5_SUFFIXES
+
     if arguments.color_similarity is not None:
         return check_choice("color-similarity", arguments.color_similarity, ("identity", "learned"))
-    is_plain = not dataset.alphabet and (arguments.heads or 1) == 1
-    return "identity" if is_plain else "learned"
+    is_hdf5 = arguments.data.lower().endswith(HDF5_SUFFIXES)
+    return "identity" if is_hdf5 and (arguments.heads or 1) == 1 else "learned"
 
 
 def _solve(
@@ -234,7 +237,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from pottsattn.fitting.result import FitResult
 
     fits = {path: FitResult.load(path) for path in arguments.fits}
-    test = read_dataset(arguments.test, n_threads=arguments.threads)
+    n_states = next(iter(fits.values())).n_states  # a .npy may lack the highest state
+    test = read_dataset(arguments.test, n_states=n_states, n_threads=arguments.threads)
     truth = load_model(arguments.truth) if arguments.truth is not None else None
     result = compare(fits, test, truth)
     say(arguments, result.to_dict(), str(result))

@@ -72,7 +72,8 @@ def add_commands(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from pottsattn.demo import Settings, run_demo
+    from pottsattn.demo.job import Settings
+    from pottsattn.demo.run import run_demo
 
     settings = Settings(n_instances=arguments.instances, seed=arguments.seed)
     result = run_demo(arguments.out, settings, n_threads=arguments.threads, progress=_status_line)

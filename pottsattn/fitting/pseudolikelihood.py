@@ -71,7 +71,7 @@ def fit_pseudolikelihood(
         color similarity, the function of one layer of factored attention.
     ridge, couplings_l2
         The penalty on couplings, in the units of the theory, couplings_l2 = ridge / (2 alpha), or
-        directly. `ridge` is 0.2 if both are left out (on an alignment this is CCMpred's 0.2 (L-1)).
+        directly. `ridge` is 0.2 if both are left out (on an alignment about CCMpred's 0.2 (L - 1)).
     fields_l2
         The penalty on fields.
     fields
@@ -153,9 +153,14 @@ def fit_pseudolikelihood(
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
         columns=dataset.columns,
-        config={"fields": fields, "gap_tolerance": gap_tolerance, "max_steps": max_steps}
+        config={
+            "fields": fields,
+            "gap_tolerance": gap_tolerance,
+            "gradient_tolerance": gradient_tolerance,
+            "max_steps": max_steps,
+        }
         | ({"color_similarity": "identity", "heads": 1} if method == "factored" else {}),
-        origin={"data": dataset.origin.get("source")},
+        origin={"data": dataset.origin},
     )
 
 

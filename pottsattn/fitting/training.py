@@ -3,7 +3,7 @@
 At every visit a sequence shows K one-site masks, drawn without replacement until each of its sites
 has been masked once (K = L: each site once per visit). In expectation over masks the loss is the
 pseudo-likelihood per site, so its minimum is the pseudo-likelihood optimum at the same penalty
-(THEORY section 2). The objective is that of `pottsattn.fitting.pseudolikelihood`, summed over
+(docs/theory.md). The objective is that of `pottsattn.fitting.pseudolikelihood`, summed over
 sites, so both fits share one ridge.
 
 Reference: Rende et al., Phys. Rev. Research 6, 023057 (2024), section III.
@@ -170,7 +170,7 @@ def train_masked(
             "device": str(data.device),
             "seed": seed,
         },
-        origin={"data": dataset.origin.get("source")},
+        origin={"data": dataset.origin},
     )
 
 
@@ -178,7 +178,7 @@ def masked_losses(layer: nn.Module, sequences: Tensor) -> Tensor:
     """Return -log P(s_i | s_-i) for every one-site mask, nats, shape (n_sequences, length).
 
     The mean over sites is the exact masked-modelling loss, equal to the pseudo-likelihood per site
-    for every value of the parameters (THEORY section 2).
+    for every value of the parameters (docs/theory.md).
     """
     logits = layer(sequences)  # (M, L, C)
     chosen = logits.gather(2, sequences.long()[:, :, None])[:, :, 0]  # (M, L)
@@ -386,7 +386,7 @@ def _judge(history: History, steps: _Steps, interrupted: bool) -> tuple[bool, st
     epochs = history.epochs[-1] - history.epochs[before]
     if not math.isfinite(fall):
         return False, "the training objective is not finite; lower learning_rate"
-    text = f"the objective fell by {fall:.1e} nats per site over the last {epochs:.0f} epochs"
+    text = f"the objective changed by {-fall:.1e} nats per site over the last {epochs:.0f} epochs"
     if abs(fall) < OBJECTIVE_TOLERANCE:
         return True, text
     return False, f"{text}, expected less than {OBJECTIVE_TOLERANCE:.0e}; raise max_steps or masks"

@@ -67,7 +67,7 @@ class SampleResult:
     split_r_hat, autocorrelation_time : float
         Of the energy; the time is 1 + 2 sum rho, in sweeps. NaN if chains are too short.
     phase_zone : str or None
-        "safe", "caution" or "invalid" for sk-potts models (THEORY section 3).
+        "safe", "caution" or "invalid" for sk-potts models (`theory.ensemble.phase_zone`).
     kernel : str
         The kernel that ran.
     updates_per_second, seconds : float
@@ -117,7 +117,7 @@ def sample(
     Warns
     -----
     UserWarning
-        An sk-potts model outside the safe zone of THEORY section 3: chains may not equilibrate.
+        An sk-potts model outside the safe zone of its phase diagram: chains may not equilibrate.
 
     Examples
     --------

@@ -92,7 +92,7 @@ def learning_curve(
     if ridges.min() <= 0.0:
         raise InputError(
             f"ridge must be above 0, found {ridges.min():g}: without a penalty the fit exists only "
-            "above a critical alpha; use a small ridge such as 1e-4"
+            "above a critical alpha; use a small ridge such as 1e-2"
         )
     return _trace(task, "fixed", ridges, lambda solver, i: solver.solve(task.alphas[i], ridges[i]))
 

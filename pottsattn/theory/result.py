@@ -69,7 +69,8 @@ class LearningCurve:
     accuracy : ndarray
         Probability that the most probable color is the true one.
     converged : ndarray of bool
-        The equations are solved to 1e-8 and the quadrature resolves them to 1 %.
+        The equations are solved to 1e-8 and the last refinement of the nodes moved them by less
+        than 0.1 %.
     n_iterations : ndarray of int
         Evaluations of the equations.
     quadrature_error : ndarray

@@ -28,7 +28,7 @@ from pottsattn.theory.student import Conjugates, Student
 __all__ = ["SolvedPoint", "StudentSolver", "unsolved"]
 
 QUADRATURE_TOLERANCE = 1e-7  # refine the Gaussian nodes while log(m, q, V) moves by more
-UNRESOLVED = 1e-2  # if the finest nodes still move it by this much, there is no solution
+UNRESOLVED = 1e-3  # if the finest nodes still move it by this much, there is no solution
 TINY = 1e-300  # keeps log m finite when there is no signal (J = 0)
 
 
