@@ -166,27 +166,35 @@ def figure_learning_curves(
     tables: Sequence[SweepTable] = (),
     *,
     observable: str = "test_loss",
+    separate: bool = False,
 ) -> list[Axes]:
-    """Return one axes for each kind of ridge that occurs: the ridge used, the best ridge."""
+    """Return one axes for each kind of ridge that occurs: the ridge used, the best ridge.
+
+    They are the panels of one figure, or, if `separate`, each is a figure of its own.
+    """
     kinds = {curve.ridge_kind for curve in curves}
     kinds |= {mean.ridge_kind for table in tables for mean in table.means()}
-    axes = new_figure(len(kinds), width=5.4, height=4.8)
+    if separate:
+        axes = [new_figure(width=5.4, height=4.8)[0] for _ in kinds]
+    else:
+        axes = new_figure(len(kinds), width=5.4, height=4.8)
     for ax, kind in zip(axes, sorted(kinds), strict=True):
         plot_learning_curves(
             curves, tables, ax, observable=observable, ridge_kind=kind, legend=False
         )
         ax.set_title(_ridge_title(kind, curves, tables), fontsize=10)
-    figure = axes[0].get_figure(root=True)
-    assert figure is not None
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=min(3, len(labels)),
-        fontsize=8.5,
-        frameon=False,
-    )
+    for ax in axes if separate else axes[:1]:
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        handles, labels = ax.get_legend_handles_labels()
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=2 if separate else 3,
+            fontsize=8.5,
+            frameon=False,
+        )
     return axes
 
 

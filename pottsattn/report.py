@@ -22,7 +22,8 @@ body { font: 16px/1.55 system-ui, sans-serif; color: #1b1f24; background: #fff;
 h1 { font-size: 1.5rem; line-height: 1.25; margin: .6rem 0; }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; border-top: 1px solid #d8dee4; padding-top: 1rem; }
 figure { margin: 1rem 0; }
-figure img { max-width: 100%; height: auto; }
+.side { display: flex; flex-wrap: wrap; gap: .5rem; align-items: flex-start; }
+.side img { flex: 1 1 17rem; min-width: 0; max-width: min(100%, 40rem); height: auto; }
 figcaption { color: #57606a; font-size: .9rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -30,7 +31,6 @@ th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid #d8d
 th:first-child, td:first-child { text-align: left; }
 code, pre { font: .85rem/1.45 ui-monospace, monospace; background: #f6f8fa; }
 pre { padding: .7rem; overflow-x: auto; }
-.warn { border-left: 4px solid #D55E00; padding-left: .7rem; }
 """
 
 
@@ -44,18 +44,17 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A heading with paragraphs and, in this order, a figure, a table and a block of commands.
+    """A heading with paragraphs and, in this order, figures, a table and a block of commands.
 
-    `note` is shown as a warning.
+    Figures stand side by side where the screen is wide enough, else below each other.
     """
 
     title: str
     paragraphs: Sequence[str] = ()
-    figure: Axes | None = None
+    figures: Sequence[Axes] = ()
     caption: str = ""
     table: Table | None = None
     code: str = ""
-    note: str = ""
 
 
 def write_page(
@@ -90,14 +89,15 @@ def write_page(
 
 def _section(section: Section) -> str:
     parts = [f"<h2>{html.escape(section.title)}</h2>"]
-    if section.note:
-        parts.append(f'<p class="warn">{html.escape(section.note)}</p>')
     parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in section.paragraphs]
-    if section.figure is not None:
+    if section.figures:
         alt = html.escape(section.caption or section.title)
+        images = "".join(
+            f'<img alt="{alt}" src="data:image/png;base64,{_png(ax)}">' for ax in section.figures
+        )
+        caption = html.escape(section.caption)
         parts.append(
-            f'<figure><img alt="{alt}" src="data:image/png;base64,{_png(section.figure)}">'
-            f"<figcaption>{html.escape(section.caption)}</figcaption></figure>"
+            f'<figure><div class="side">{images}</div><figcaption>{caption}</figcaption></figure>'
         )
     if section.table is not None:
         head = "".join(f"<th>{html.escape(name)}</th>" for name in section.table.header)

@@ -79,17 +79,19 @@ def _curve_sections(
     table: SweepTable,
     deviations: Sequence[Deviation],
 ) -> Iterator[Section]:
-    losses = figure_learning_curves(curves, [table])[0]
-    errors = figure_learning_curves(curves, [table], observable="coupling_error")[0]
-    for name, ax in (("learning_curve", losses), ("coupling_error", errors)):
-        save_figure(ax, out / f"{name}.png")
+    panels = {}
+    for name, observable in (("learning_curve", "test_loss"), ("coupling_error", "coupling_error")):
+        both = figure_learning_curves(curves, [table], observable=observable)[0]
+        save_figure(both, out / f"{name}.png")
         _write_curve_csv(out / f"{name}.csv", curves, table)
+        panels[name] = figure_learning_curves(curves, [table], observable=observable, separate=True)
     yield Section(
         "Learning curve: test loss",
-        figure=losses,
+        figures=panels["learning_curve"],
         caption="Lines: replica theory for infinite systems. Points: mean over instances with its "
-        "standard error. Left: the same ridge everywhere. Right: at each alpha the ridge that "
-        "minimises the predicted test loss of that estimator.",
+        "standard error. First the same ridge everywhere, then at each alpha the ridge that "
+        "minimises the predicted test loss of that estimator. plm lies above its line at small "
+        "alpha: without fields its raw one-hot inputs still act like one (docs/theory.md).",
         table=Table(
             (
                 "method",
@@ -116,7 +118,7 @@ def _curve_sections(
     )
     yield Section(
         "Learning curve: error of the couplings",
-        figure=errors,
+        figures=panels["coupling_error"],
         caption="Squared distance of fitted and true couplings in the zero-sum gauge, relative to "
         "the true norm (dimensionless; 1 is the error of learning nothing).",
     )
@@ -142,14 +144,16 @@ def _write_curve_csv(path: Path, curves: Sequence[LearningCurve], table: SweepTa
 def _example_sections(out: Path, example: Example) -> Iterator[Section]:
     truth = example.train.model
     assert truth is not None
-    axes = new_figure(len(METHODS), width=3.7, height=3.9)
+    together = new_figure(len(METHODS), width=3.7, height=3.9)
+    single = [new_figure(width=3.7, height=3.9)[0] for _ in METHODS]
     rows: list[tuple[str, float, float]] = []
-    for ax, method in zip(axes, METHODS, strict=True):
+    for panels, method in zip(zip(together, single, strict=True), METHODS, strict=True):
         true, fitted = coupling_pairs(example.fits[method], truth)
         color = str(METHOD_MARKERS[method]["color"])
-        plot_couplings(true, fitted, ax, label=METHOD_LABELS[method], color=color)
+        for ax in panels:
+            plot_couplings(true, fitted, ax, label=METHOD_LABELS[method], color=color)
         rows += [(method, *pair) for pair in zip(true, fitted, strict=True)]
-    save_figure(axes[0], out / "couplings.png")
+    save_figure(together[0], out / "couplings.png")
     write_csv(
         out / "couplings.csv",
         ("method", "true_kT", "learned_kT"),
@@ -161,7 +165,7 @@ def _example_sections(out: Path, example: Example) -> Iterator[Section]:
     )
     yield Section(
         "True against learned couplings",
-        figure=axes[0],
+        figures=single,
         caption=f"{setting} Zero-sum gauge, symmetrized. Factored models: one interaction A_ij per "
         "pair; plm: every entry of every block.",
     )
@@ -184,7 +188,7 @@ def _example_sections(out: Path, example: Example) -> Iterator[Section]:
     )
     yield Section(
         "Training of the attention layer",
-        figure=ax,
+        figures=[ax],
         caption=f"{setting} One-site masked modelling with Adam; at every visit a sequence shows "
         f"{example.fits['attention'].config['masks']} one-site masks.",
     )

@@ -1,0 +1,75 @@
+"""The demo on tiny sizes: every promised file is there, and numbers are where they belong."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+import pottsattn
+from pottsattn import InputError
+from pottsattn.demo.job import METHODS, Settings
+from pottsattn.demo.run import run_demo
+
+FIGURES = ("learning_curve", "coupling_error", "couplings", "training")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    settings = Settings(length=16, alphas=(2, 4), n_instances=2, n_test=200, seed=3)
+    return folder, run_demo(folder, settings, n_threads=2)
+
+
+def test_every_promised_file_is_written(demo):
+    folder, _ = demo
+    page = (folder / "report.html").read_text()
+    for name in FIGURES:
+        assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        with (folder / f"{name}.csv").open() as stream:
+            assert len(list(csv.reader(stream))) > 5
+    assert page.count("data:image/png;base64,") == 8
+    assert "pottsattn demo --out . --seed 3" in page
+    assert not list(folder.glob(".*"))
+
+
+def test_every_point_is_there_with_its_own_theory(demo):
+    _, result = demo
+    deviations = list(result.deviations())
+    assert len(deviations) == len(METHODS) * 2 * 2
+    assert {row.seed for row in result.table.rows} == {3, 4}
+    for entry in deviations:
+        estimator = "full" if entry.method == "plm" else "factored"
+        curve = pottsattn.learning_curve(3, 1.5, [entry.alpha], entry.ridge, estimator=estimator)
+        assert entry.predicted == pytest.approx(curve.test_loss[0], rel=1e-6)
+        assert abs(entry.relative) < 0.15  # 16 sites are few
+
+
+def test_attention_and_factored_agree(demo):
+    _, result = demo
+    means = {(m.method, m.ridge_kind, m.alpha): m.test_loss for m in result.table.means()}
+    for (method, kind, alpha), loss in means.items():
+        if method == "factored":
+            assert means["attention", kind, alpha] == pytest.approx(loss, abs=1e-3)
+
+
+def test_files_of_the_folder_give_the_same_numbers_again(demo):
+    folder, result = demo
+    test = pottsattn.load(folder / "test.h5")
+    fits = {method: pottsattn.load(folder / f"{method}.h5") for method in METHODS}
+    again = pottsattn.compare(fits, test)
+    for judged in again.fits:
+        row = next(
+            row
+            for row in result.table.rows
+            if (row.method, row.ridge_kind, row.alpha, row.seed) == (judged.method, "fixed", 4, 3)
+        )
+        assert row.test_loss == judged.test_loss
+    assert np.isfinite(again.bayes_loss)
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="it is a file"):
+        run_demo(tmp_path / "out")
