@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pottsattn._storage import check_writable
 from pottsattn._validate import InputError
 from pottsattn.demo.job import DemoResult, Progress, Settings, run_job
 from pottsattn.demo.page import write_demo_page
@@ -39,4 +40,5 @@ def _make_folder(folder: str | Path) -> Path:
     except OSError as error:
         reason = "it is a file" if out.exists() else (error.strerror or "not possible")
         raise InputError(f"cannot make the folder {out}: {reason}") from error
+    check_writable(out / "report.html")
     return out

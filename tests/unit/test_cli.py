@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import pottsattn
 from pottsattn._storage import content_hash
 from pottsattn.cli import main
 from pottsattn.dataset import SequenceDataset
+from pottsattn.demo.job import Deviation
 from pottsattn.files import load
 from pottsattn.fitting.result import FitResult
 from pottsattn.theory.learning_curve import learning_curve, optimal_ridge
@@ -401,6 +403,23 @@ def test_cite_without_a_file_names_all_papers(run_json):
     status, report = run_json("cite")
     assert status == 0
     assert len(set(report["papers"])) == len(report["papers"]) >= 4
+
+
+def test_demo_reports_its_page(run_json, tmp_path, monkeypatch):
+    deviation = Deviation("plm", "fixed", 1.0, 0.1, 1.01, 0.001, 1.0)
+
+    def run_demo(folder, settings, *, n_threads, progress):
+        progress("theory", 0, 1)  # not a terminal: nothing is shown
+        assert (folder, n_threads) == (str(tmp_path), 1)
+        assert (settings.n_instances, settings.seed) == (2, 5)
+        return SimpleNamespace(deviations=lambda: iter([deviation]))
+
+    monkeypatch.setattr("pottsattn.demo.run.run_demo", run_demo)
+    argv = ("demo", "--instances", "2", "--seed", "5", "--threads", "1", "--out", str(tmp_path))
+    status, report = run_json(*argv)
+    assert status == 0
+    assert report["report"] == str(tmp_path / "report.html")
+    assert report["deviations"][0]["simulated"] == 1.01
 
 
 def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
