@@ -36,6 +36,7 @@ __all__ = ["masked_losses", "train_masked"]
 
 PATIENCE = 0.2  # share of the steps over which the objective is compared
 OBJECTIVE_TOLERANCE = 1e-5  # nats per site
+FEWEST_STEPS = 50  # fewer say nothing about convergence: the window is then a few tiny steps
 ENTRIES = 50  # entries of the history, evenly spaced in the logarithm of the step
 EVALUATION_BATCH = 4096
 Progress = Callable[[int, int], None]
@@ -89,8 +90,8 @@ def train_masked(
     -------
     FitResult
         With a history. `converged`: the objective on the full training data changed by less than
-        1e-5 nats per site over the last fifth of the steps. Interrupted by Ctrl-C: what was learned
-        so far, not converged.
+        1e-5 nats per site over the last fifth of at least 50 steps. Interrupted by Ctrl-C: what was
+        learned so far, not converged.
 
     Raises
     ------
@@ -387,6 +388,8 @@ def _judge(history: History, steps: _Steps, interrupted: bool) -> tuple[bool, st
     if not math.isfinite(fall):
         return False, "the training objective is not finite; lower learning_rate"
     text = f"the objective changed by {-fall:.1e} nats per site over the last {epochs:.0f} epochs"
+    if steps.max_steps < FEWEST_STEPS:
+        return False, f"{text}, but {steps.max_steps} steps are too few to judge; raise max_steps"
     if abs(fall) < OBJECTIVE_TOLERANCE:
         return True, text
     return False, f"{text}, expected less than {OBJECTIVE_TOLERANCE:.0e}; raise max_steps or masks"

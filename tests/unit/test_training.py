@@ -118,8 +118,10 @@ def test_interruption_returns_what_was_learned(data):
 
 def test_too_few_steps_are_said(data):
     with pytest.warns(ConvergenceWarning, match=r"raise max_steps"):
-        fit = train_masked(data, ridge=0.1, max_steps=3)
+        fit = train_masked(data, ridge=0.1, max_steps=60, learning_rate=0.001)
     assert not fit.converged
+    with pytest.warns(ConvergenceWarning, match=r"3 steps are too few to judge"):
+        train_masked(data, ridge=1e30, max_steps=3)
 
 
 def test_history_records_test_loss_and_objective(data):
