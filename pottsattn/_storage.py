@@ -34,6 +34,7 @@ __all__ = [
     "content_hash",
     "create_hdf5",
     "file_format",
+    "is_hdf5",
     "open_hdf5",
     "provenance",
     "to_json",
@@ -119,7 +120,8 @@ def create_hdf5(
     with write_whole(path) as temporary:
         with _PatientFile(temporary, "w+") as stream:
             try:
-                with h5py.File(stream, "w") as file:
+                # From version 1.10 on HDF5 allows attributes above 64 KB (columns of long data).
+                with h5py.File(stream, "w", libver=("v110", "latest")) as file:
                     file.attrs["format"] = f"{FORMAT_PREFIX}{kind}/1"
                     file.attrs["provenance"] = to_json(made_by)
                     yield file
@@ -172,7 +174,7 @@ def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator
     except OSError as error:
         if isinstance(error, PermissionError):
             raise InputError(f"cannot read {source}: permission denied") from error
-        state = "truncated or damaged" if _starts_like_hdf5(source) else "not an HDF5 file"
+        state = "truncated or damaged" if is_hdf5(source) else "not an HDF5 file"
         raise InputError(f"cannot read {source}: {state}") from error
     with file:
         try:
@@ -202,7 +204,8 @@ def _check_format(file: h5py.File, source: Path, kind: str | None) -> None:
         raise InputError(f"{source} holds {found}, expected {FORMAT_PREFIX}{kind}/1")
 
 
-def _starts_like_hdf5(path: Path) -> bool:
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file starts as HDF5 files do."""
     with path.open("rb") as stream:
         return stream.read(8) == b"\x89HDF\r\n\x1a\n"
 

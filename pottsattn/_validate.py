@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "UNKNOWN_POLICIES",
     "ConvergenceWarning",
     "InputError",
     "check_array",
     "check_at_least",
     "check_choice",
     "check_generator",
+    "check_identity_threshold",
     "check_n_states",
     "check_nonnegative",
     "check_positive",
@@ -28,6 +30,7 @@ __all__ = [
     "did_you_mean",
 ]
 
+UNKNOWN_POLICIES = ("drop", "gap", "error")  # for ambiguity codes in alignments
 MAX_STATES = 256  # states are stored as uint8
 
 
@@ -86,6 +89,14 @@ def _check_number(name: str, value: Any) -> float:
     if not math.isfinite(value):
         raise InputError(f"{name} must be finite, got {value}")
     return float(value)
+
+
+def check_identity_threshold(value: Any) -> float:
+    """Return `value` as a float above 0 and at most 1."""
+    number = check_positive("identity_threshold", value)
+    if number > 1.0:
+        raise InputError(f"identity_threshold must be at most 1, got {value}")
+    return number
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> str:

@@ -17,12 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._numba import n_threads_or_default, run_in_threads
-from pottsattn._validate import InputError, check_choice, check_positive
-from pottsattn.kernels_identity import cluster_labels, count_neighbors
+from pottsattn._validate import (
+    UNKNOWN_POLICIES,
+    InputError,
+    check_choice,
+    check_identity_threshold,
+)
+from pottsattn.kernels_identity import count_neighbors, grow_cluster
 
 __all__ = [
     "ALPHABETS",
-    "UNKNOWN_POLICIES",
     "Alignment",
     "identity_clusters",
     "read_alignment",
@@ -31,7 +35,6 @@ __all__ = [
 
 ALPHABETS = {"protein": "-ACDEFGHIKLMNPQRSTVWY", "DNA": "-ACGT", "RNA": "-ACGU"}
 AMBIGUITY_CODES = {"protein": "BJOUXZ", "DNA": "RYSWKMBDHVN", "RNA": "RYSWKMBDHVN"}
-UNKNOWN_POLICIES = ("drop", "gap", "error")
 GAP = ord("-")
 DOT = ord(".")
 ROWS_PER_TASK = 256
@@ -237,12 +240,15 @@ def sequence_weights(
 
 def identity_clusters(sequences: NDArray[np.uint8], identity_threshold: float) -> NDArray[np.int64]:
     """Return single-linkage cluster numbers, shape (M,): linked if at least that identical."""
-    labels = np.empty(len(sequences), dtype=np.int64)
-    cluster_labels(sequences, _max_mismatches(sequences.shape[1], identity_threshold), labels)
+    limit = _max_mismatches(sequences.shape[1], identity_threshold)
+    labels = np.full(len(sequences), -1, dtype=np.int64)
+    n_clusters = 0
+    for seed in range(len(sequences)):  # one call a cluster, so that Ctrl-C is heard in between
+        if labels[seed] < 0:
+            grow_cluster(sequences, seed, limit, n_clusters, labels)
+            n_clusters += 1
     return labels
 
 
 def _max_mismatches(length: int, identity_threshold: float) -> int:
-    if check_positive("identity_threshold", identity_threshold) > 1.0:
-        raise InputError(f"identity_threshold must be at most 1, got {identity_threshold}")
-    return int(np.floor((1.0 - identity_threshold) * length + 1e-9))
+    return int(np.floor((1.0 - check_identity_threshold(identity_threshold)) * length + 1e-9))

@@ -18,7 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._storage import write_csv
 from pottsattn._validate import InputError
-from pottsattn.couplings import Couplings, inner_product
+from pottsattn.couplings import (
+    Couplings,
+    inner_product,
+    sequence_blocks,
+    zero_sum_projector,
+)
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.result import FitResult
 from pottsattn.potts import PottsModel
@@ -34,7 +39,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-CHUNK_VALUES = 4_000_000  # conditionals held at a time
 
 
 class Predictor(Protocol):
@@ -120,6 +124,7 @@ def compare(
     size = (test.length, test.n_states)
     for name, fit in fits.items():
         _check_size(name, (fit.length, fit.n_states), size)
+        _check_labels(name, fit, test)
     bayes_loss = math.nan
     if truth is not None:
         _check_size("the true model", (truth.length, truth.n_states), size)
@@ -147,18 +152,18 @@ def compare(
 def sequence_losses(predictor: Predictor, dataset: SequenceDataset) -> Array:
     """Return the loss of every sequence, mean over its sites, nats, shape (n_sequences,)."""
     losses = np.empty(dataset.n_sequences)
-    step = max(1, CHUNK_VALUES // (dataset.length * dataset.n_states))
-    for start in range(0, dataset.n_sequences, step):
-        part = dataset.sequences[start : start + step]
+    for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
+        part = dataset.sequences[block]
         chosen = np.take_along_axis(predictor.log_conditionals(part), part[:, :, None], axis=2)
-        losses[start : start + step] = -chosen.mean(axis=(1, 2))
+        losses[block] = -chosen.mean(axis=(1, 2))
     return losses
 
 
 def _mean_and_error(losses: Array, dataset: SequenceDataset) -> tuple[float, float]:
     weights = dataset.normalized_weights
     mean = float(weights @ losses)
-    return mean, float(np.sqrt(weights**2 @ (losses - mean) ** 2))
+    # Weights tell how many independent sequences there are: copies that share one add nothing.
+    return mean, float(np.sqrt(weights @ (losses - mean) ** 2 / dataset.effective_size))
 
 
 def coupling_error(fit: FitResult, truth: PottsModel) -> float:
@@ -166,11 +171,8 @@ def coupling_error(fit: FitResult, truth: PottsModel) -> float:
 
     Factored couplings are compared without building the (L, L, C, C) tensor.
     """
-    fitted, true = _gauged(fit.couplings), _gauged(truth.couplings)
-    norm = inner_product(true, true)
-    if norm == 0.0:
-        return math.nan
-    return (inner_product(fitted, fitted) - 2.0 * inner_product(fitted, true) + norm) / norm
+    fitted_norm, product, norm = _products(fit.couplings, truth.couplings, symmetrize=False)
+    return (fitted_norm - 2.0 * product + norm) / norm if norm > 0.0 else math.nan
 
 
 def pearson(fit: FitResult, truth: PottsModel) -> float:
@@ -178,9 +180,35 @@ def pearson(fit: FitResult, truth: PottsModel) -> float:
 
     Both are in the zero-sum gauge, where blocks have mean zero.
     """
-    fitted, true = _gauged(fit.couplings.symmetrized()), _gauged(truth.couplings)
-    norm = math.sqrt(inner_product(fitted, fitted) * inner_product(true, true))
-    return inner_product(fitted, true) / norm if norm > 0.0 else math.nan
+    fitted_norm, product, norm = _products(fit.couplings, truth.couplings, symmetrize=True)
+    scale = math.sqrt(fitted_norm * norm)
+    return product / scale if scale > 0.0 else math.nan
+
+
+def _products(
+    fitted: Couplings, true: Couplings, *, symmetrize: bool
+) -> tuple[float, float, float]:
+    """Return |J|^2, J . J*, |J*|^2 in the zero-sum gauge, never holding a second tensor."""
+    if fitted.is_factored and true.is_factored:
+        first = _gauged(fitted.symmetrized() if symmetrize else fitted)
+        second = _gauged(true)
+        return (
+            inner_product(first, first),
+            inner_product(first, second),
+            inner_product(second, second),
+        )
+    projector = zero_sum_projector(fitted.n_states)
+    sums = np.zeros(3)
+    for site in range(fitted.length):
+        row = fitted.symmetrized_row(site) if symmetrize else fitted.row(site)
+        first_row = projector @ row @ projector
+        second_row = projector @ true.row(site) @ projector
+        sums += [
+            np.vdot(first_row, first_row),
+            np.vdot(first_row, second_row),
+            np.vdot(second_row, second_row),
+        ]
+    return float(sums[0]), float(sums[1]), float(sums[2])
 
 
 def coupling_pairs(fit: FitResult, truth: PottsModel) -> tuple[Array, Array]:
@@ -206,6 +234,13 @@ def _gauged(couplings: Couplings) -> Couplings:
 
 def _n_heads(couplings: Couplings) -> int:
     return couplings.factors()[0].shape[0] if couplings.is_factored else 0
+
+
+def _check_labels(name: str, fit: FitResult, test: SequenceDataset) -> None:
+    if fit.alphabet and test.alphabet and fit.alphabet != test.alphabet:
+        raise InputError(
+            f"{name} has the alphabet {fit.alphabet!r}, the test data have {test.alphabet!r}"
+        )
 
 
 def _check_size(name: str, found: tuple[int, int], expected: tuple[int, int]) -> None:

@@ -20,7 +20,7 @@ from pottsattn._validate import InputError, check_at_least, check_positive
 from pottsattn.couplings import average_product_correction, frobenius_score
 from pottsattn.fitting.result import FitResult
 
-__all__ = ["ContactRanking", "Precision", "rank_contacts", "read_distances"]
+__all__ = ["ContactRanking", "Precision", "rank_contacts", "read_distances", "score_map"]
 
 Array = NDArray[np.float64]
 
@@ -101,6 +101,11 @@ class ContactRanking:
         write_csv(path, names, zip(*columns, strict=True))
 
 
+def score_map(fit: FitResult) -> Array:
+    """Return the score of every pair after APC, shape (length, length), zero diagonal."""
+    return average_product_correction(frobenius_score(fit.couplings, gap_index=fit.gap_index))
+
+
 def rank_contacts(fit: FitResult, *, min_separation: int = 6) -> ContactRanking:
     """Return the pairs of columns at least `min_separation` apart, highest score first.
 
@@ -157,8 +162,13 @@ def read_distances(path: str | os.PathLike[str]) -> dict[tuple[int, int], float]
             raise InputError(
                 f"{source}, line {number}: expected numbers 'i j ... distance', got {line[:60]!r}"
             ) from error
-        if not (first.is_integer() and second.is_integer() and np.isfinite(distance)):
+        if not (first.is_integer() and second.is_integer()):
             raise InputError(f"{source}, line {number}: i and j must be whole numbers")
+        if not distance >= 0.0 or np.isinf(distance):
+            raise InputError(
+                f"{source}, line {number}: the distance must be 0 (unknown) or above, "
+                f"got {distance:g}"
+            )
         if distance > 0.0:
             pair = (int(min(first, second)), int(max(first, second)))
             known[pair] = min(distance, known.get(pair, np.inf))

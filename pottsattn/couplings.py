@@ -75,6 +75,10 @@ class Couplings:
         interactions, color_similarity = self.factors()
         return np.einsum("hj,hab->jab", interactions[:, site], color_similarity)
 
+    def symmetrized_row(self, site: int) -> Array:
+        """Return (J_ij(a, b) + J_ji(b, a)) / 2 of one site i, shape (L, C, C)."""
+        return (self.row(site) + self.transposed().row(site)) / 2.0
+
     def rows(self) -> Iterator[Array]:
         """Yield the rows of sites 0..L-1, each (L, C, C), so that memory stays L C^2."""
         return (self.row(site) for site in range(self.length))
@@ -88,14 +92,13 @@ class Couplings:
         n_sequences, length = sequences.shape
         n_states = self.n_states
         logits = np.empty((n_sequences, length, n_states))
-        matrix = None
-        if self.dense is not None:
-            matrix = self.dense.transpose(1, 3, 0, 2).reshape(length * n_states, length * n_states)
         for block in sequence_blocks(n_sequences, length * n_states):
             states = sequences[block]
-            if matrix is not None:
+            if self.dense is not None:
                 one_hot = np.eye(n_states)[states].reshape(len(states), length * n_states)
-                logits[block] = (one_hot @ matrix).reshape(len(states), length, n_states)
+                for site, row in enumerate(self.dense):  # by site: no copy of the whole tensor
+                    by_neighbor = row.transpose(0, 2, 1).reshape(length * n_states, n_states)
+                    logits[block, site] = one_hot @ by_neighbor
                 continue
             total = np.zeros((length, len(states) * n_states))
             for interaction, similarity in zip(*self.factors(), strict=True):
@@ -192,12 +195,11 @@ def frobenius_score(couplings: Couplings, *, gap_index: int | None = None) -> Ar
     ----------
     Ekeberg et al., Phys. Rev. E 87, 012707 (2013), eq. 24.
     """
-    length = couplings.length
-    symmetric = couplings.symmetrized()
-    _, gauged = symmetric.zero_sum(np.zeros((length, couplings.n_states)))
+    projector = zero_sum_projector(couplings.n_states)
     kept = [state for state in range(couplings.n_states) if state != gap_index]
-    score = np.empty((length, length))
-    for site, row in enumerate(gauged.rows()):
+    score = np.empty((couplings.length, couplings.length))
+    for site in range(couplings.length):
+        row = projector @ couplings.symmetrized_row(site) @ projector
         score[site] = np.sqrt((row[:, kept][:, :, kept] ** 2).sum(axis=(1, 2)))
     np.fill_diagonal(score, 0.0)
     return score

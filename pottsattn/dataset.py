@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._storage import create_hdf5, open_hdf5, provenance
+from pottsattn._storage import create_hdf5, is_hdf5, open_hdf5, provenance
 from pottsattn._validate import (
+    UNKNOWN_POLICIES,
     InputError,
+    check_choice,
     check_generator,
+    check_identity_threshold,
     check_positive,
     check_sequences,
     check_weights,
@@ -216,6 +219,8 @@ def read_dataset(
     InputError
         Unknown kind of file, or a file that cannot be read.
     """
+    check_choice("unknown", unknown, UNKNOWN_POLICIES)
+    check_identity_threshold(identity_threshold)
     source = Path(path)
     suffixes = [suffix.lower() for suffix in source.suffixes]
     compressed = bool(suffixes) and suffixes[-1] == ".gz"
@@ -243,6 +248,8 @@ def read_dataset(
         return SequenceDataset.load(source)
     if not os.path.exists(source):
         raise InputError(f"cannot read {path}: no such file")
+    if is_hdf5(source):
+        return SequenceDataset.load(source)
     known = ", ".join((*HDF5_SUFFIXES, *ALIGNMENT_SUFFIXES, ".npy"))
     raise InputError(f"cannot tell the kind of {path} by its name; expected {known} (or .gz)")
 

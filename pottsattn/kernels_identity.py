@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pottsattn._numba import njit
 
-__all__ = ["cluster_labels", "count_neighbors"]
+__all__ = ["count_neighbors", "grow_cluster"]
 
 
 @njit
@@ -39,26 +39,24 @@ def count_neighbors(
 
 
 @njit
-def cluster_labels(
-    sequences: NDArray[np.uint8], max_mismatches: int, labels: NDArray[np.int64]
+def grow_cluster(
+    sequences: NDArray[np.uint8],
+    seed: int,
+    max_mismatches: int,
+    number: int,
+    labels: NDArray[np.int64],
 ) -> None:
-    """Write single-linkage cluster numbers 0, 1, ... in order of first members."""
+    """Label `seed` and all it is linked to (single linkage) among the unlabeled, labels < 0."""
     n_sequences = sequences.shape[0]
-    labels[:] = -1
     stack = np.empty(n_sequences, np.int64)
-    n_clusters = 0
-    for seed in range(n_sequences):
-        if labels[seed] >= 0:
-            continue
-        labels[seed] = n_clusters
-        stack[0] = seed
-        depth = 1
-        while depth > 0:
-            depth -= 1
-            m = stack[depth]
-            for n in range(seed + 1, n_sequences):
-                if labels[n] < 0 and _is_close(sequences[m], sequences[n], max_mismatches):
-                    labels[n] = n_clusters
-                    stack[depth] = n
-                    depth += 1
-        n_clusters += 1
+    labels[seed] = number
+    stack[0] = seed
+    depth = 1
+    while depth > 0:
+        depth -= 1
+        m = stack[depth]
+        for n in range(n_sequences):
+            if labels[n] < 0 and _is_close(sequences[m], sequences[n], max_mismatches):
+                labels[n] = number
+                stack[depth] = n
+                depth += 1

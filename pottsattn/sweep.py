@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pottsattn._display import html_table
 from pottsattn._storage import create_hdf5, open_hdf5, provenance, write_csv
 
 __all__ = ["SweepMean", "SweepRow", "SweepTable"]
@@ -102,6 +103,22 @@ class SweepTable:
         """Write one row per fit; losses in nats per masked site, seconds of wall time."""
         header = [item.name for item in fields(SweepRow)]
         write_csv(path, header, (list(asdict(row).values()) for row in self.rows))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return {"points": [...]} with one entry per fit, and the sizes."""
+        return {
+            "points": [asdict(row) for row in self.rows],
+            "length": self.length,
+            "n_states": self.n_states,
+            "coupling_scale": self.coupling_scale,
+        }
+
+    def _repr_html_(self) -> str:
+        means = {
+            f"{mean.method}, {mean.ridge_kind} ridge, alpha {mean.alpha:g}": mean.test_loss
+            for mean in self.means()
+        }
+        return html_table(f"{self!r}: mean test loss (nats per masked site)", means)
 
     def __repr__(self) -> str:
         seeds = {row.seed for row in self.rows}

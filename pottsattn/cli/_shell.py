@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pottsattn._storage import check_writable, to_json
 from pottsattn._validate import InputError
+
+if TYPE_CHECKING:
+    from pottsattn.dataset import SequenceDataset
 
 __all__ = [
     "DONE",
@@ -19,9 +22,11 @@ __all__ = [
     "WRONG_INPUT",
     "Parser",
     "add_command",
+    "add_data_options",
     "bar",
     "check_output",
     "peak_memory_bytes",
+    "read_data",
     "say",
 ]
 
@@ -62,6 +67,42 @@ def add_command(
     common.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
     common.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how an alignment or a .npy file is read."""
+    data = parser.add_argument_group("reading data")
+    data.add_argument(
+        "--identity-threshold",
+        type=float,
+        default=0.8,
+        metavar="X",
+        help="alignments: sequences at least this identical share one weight (split: one side)",
+    )
+    data.add_argument(
+        "--unknown",
+        default="drop",
+        metavar="NAME",
+        help="alignments: drop sequences with ambiguity codes, read them as gap, or error",
+    )
+    data.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
+
+
+def read_data(
+    arguments: argparse.Namespace, path: str, n_states: int | None = None
+) -> SequenceDataset:
+    """Return the data set at `path`, read as the options say; `n_states` if they do not."""
+    from pottsattn.dataset import read_dataset
+
+    if arguments.states is not None and not path.lower().endswith(".npy"):
+        raise InputError(f"--states applies to .npy data, not to {path}")
+    return read_dataset(
+        path,
+        n_states=n_states if arguments.states is None else arguments.states,
+        identity_threshold=arguments.identity_threshold,
+        unknown=arguments.unknown,
+        n_threads=arguments.threads,
+    )
 
 
 def say(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:

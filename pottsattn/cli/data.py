@@ -8,7 +8,15 @@ from typing import Any
 
 from pottsattn._storage import content_hash, open_hdf5
 from pottsattn._validate import InputError
-from pottsattn.cli._shell import DONE, add_command, bar, check_output, say
+from pottsattn.cli._shell import (
+    DONE,
+    add_command,
+    add_data_options,
+    bar,
+    check_output,
+    read_data,
+    say,
+)
 
 __all__ = ["add_commands"]
 
@@ -65,20 +73,11 @@ def add_commands(commands: Any) -> None:
     split.add_argument(
         "--out", nargs=2, required=True, metavar=("A.h5", "B.h5"), help="kept part, held-out part"
     )
-    split.add_argument(
-        "--identity-threshold",
-        type=float,
-        default=0.8,
-        metavar="X",
-        help="alignments: linked at this identity; also used for weights",
-    )
-    split.add_argument(
-        "--unknown", default="drop", help="ambiguity codes in alignments: drop, gap or error"
-    )
-    split.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
+    add_data_options(split)
 
     info = add_command(commands, "info", _info, "Tell what a file holds.")
     info.add_argument("file", metavar="FILE", help="any file of pottsattn, or an alignment")
+    add_data_options(info)
 
 
 def _sample(arguments: argparse.Namespace) -> int:
@@ -109,19 +108,14 @@ def _sample(arguments: argparse.Namespace) -> int:
     dataset.save(arguments.out, seed=arguments.seed)
     report = {
         "file": arguments.out,
-        "n_sequences": result.dataset.n_sequences,
-        "ess": result.ess,
-        "split_r_hat": result.split_r_hat,
-        "autocorrelation_time": result.autocorrelation_time,
-        "phase_zone": result.phase_zone,
-        "kernel": result.kernel,
-        "updates_per_second": result.updates_per_second,
+        **result.to_dict(),
         "resumed_from": None,
-        "seconds": result.seconds,
     }
+    # Between kept sequences nothing is seen: a time of one spacing is only a bound.
+    bound = "at most " if result.autocorrelation_time <= arguments.thin else ""
     diagnostics = (
         f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
-        f"autocorrelation time {result.autocorrelation_time:.3g} sweeps (of the energy)"
+        f"autocorrelation time {bound}{result.autocorrelation_time:.3g} sweeps (of the energy)"
     )
     if np.isnan(result.ess):
         diagnostics = "too few sequences per chain for diagnostics; raise --sequences to have them"
@@ -169,19 +163,13 @@ def _model(arguments: argparse.Namespace, generator: Any) -> Any:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    from pottsattn.dataset import read_dataset, split
+    from pottsattn.dataset import split
 
     for path in arguments.out:
         check_output(path, arguments.data)
     if os.path.realpath(arguments.out[0]) == os.path.realpath(arguments.out[1]):
         raise InputError(f"both parts would be written to {arguments.out[0]}")
-    dataset = read_dataset(
-        arguments.data,
-        n_states=arguments.states,
-        identity_threshold=arguments.identity_threshold,
-        unknown=arguments.unknown,
-        n_threads=arguments.threads,
-    )
+    dataset = read_data(arguments, arguments.data)
     parts = split(
         dataset,
         arguments.fraction,
@@ -205,11 +193,11 @@ def _info(arguments: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from pottsattn.dataset import ALIGNMENT_SUFFIXES, read_dataset
+    from pottsattn.dataset import ALIGNMENT_SUFFIXES
 
     path = arguments.file
     if path.lower().removesuffix(".gz").endswith((*ALIGNMENT_SUFFIXES, ".npy")):
-        dataset = read_dataset(path, n_threads=arguments.threads)
+        dataset = read_data(arguments, path)
         report = {
             "format": "alignment" if dataset.alphabet else "npy",
             "content_hash": None,

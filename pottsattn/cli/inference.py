@@ -11,9 +11,11 @@ from pottsattn.cli._shell import (
     INTERRUPTED,
     NOT_CONVERGED,
     add_command,
+    add_data_options,
     bar,
     check_output,
     peak_memory_bytes,
+    read_data,
     say,
 )
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["add_commands"]
 
 METHODS = ("plm", "factored", "attention")
-DEFAULT_RIDGE = 0.2
 ONLY_FOR = {
     "heads": ("factored", "attention"),
     "color_similarity": ("factored", "attention"),
@@ -45,8 +46,8 @@ def add_commands(commands: Any) -> None:
         "--ridge",
         type=float,
         metavar="X",
-        help=f"penalty in units of the theory, couplings_l2 = X / (2 alpha) "
-        f"(default: {DEFAULT_RIDGE}; on an alignment about CCMpred's 0.2 (L - 1))",
+        help="penalty in units of the theory, couplings_l2 = X / (2 alpha) "
+        "(default: 0.2; on an alignment about CCMpred's 0.2 (L - 1))",
     )
     fit.add_argument("--couplings-l2", type=float, metavar="X", help="that penalty directly")
     fit.add_argument(
@@ -70,17 +71,7 @@ def add_commands(commands: Any) -> None:
         "--max-steps", type=int, metavar="N", help="steps (default: 300 attention, 1000 a site)"
     )
     fit.add_argument("--device", metavar="NAME", help="attention: auto, cpu or cuda")
-    fit.add_argument(
-        "--identity-threshold",
-        type=float,
-        default=0.8,
-        metavar="X",
-        help="alignments: sequences at least this identical share one weight",
-    )
-    fit.add_argument(
-        "--unknown", default="drop", metavar="NAME", help="ambiguity codes: drop, gap or error"
-    )
-    fit.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
+    add_data_options(fit)
 
     compare = add_command(
         commands, "compare", _compare, "Judge fits on test data, and against the truth if known."
@@ -90,6 +81,7 @@ def add_commands(commands: Any) -> None:
     compare.add_argument(
         "--truth", metavar="FILE", help="file with the true model (default: that of the test data)"
     )
+    add_data_options(compare)
 
     contacts = add_command(
         commands, "contacts", _contacts, "Rank pairs of columns and measure their precision."
@@ -108,31 +100,18 @@ def add_commands(commands: Any) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from pottsattn.dataset import read_dataset
-
     method = check_choice("method", arguments.method, METHODS)
     for name, methods in ONLY_FOR.items():
         if getattr(arguments, name) is not None and method not in methods:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} applies to {' and '.join(methods)}, not to {method}")
     check_output(arguments.out, arguments.data)
-    if arguments.states is not None and not arguments.data.lower().endswith(".npy"):
-        raise InputError(f"--states applies to .npy data, not to {arguments.data}")
-    dataset = read_dataset(
-        arguments.data,
-        n_states=arguments.states,
-        identity_threshold=arguments.identity_threshold,
-        unknown=arguments.unknown,
-        n_threads=arguments.threads,
-    )
+    dataset = read_data(arguments, arguments.data)
     summary = dataset.origin.get("source", {}).get("summary")
     if summary and not arguments.json:
         print(f"{summary}; effective size {dataset.effective_size:.0f}")
-    ridge = arguments.ridge
-    if ridge is None and arguments.couplings_l2 is None:
-        ridge = DEFAULT_RIDGE
     penalties = {
-        "ridge": ridge,
+        "ridge": arguments.ridge,
         "couplings_l2": arguments.couplings_l2,
         "fields_l2": arguments.fields_l2,
         "fields": arguments.fields,
@@ -147,18 +126,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     fit.save(arguments.out, seed=arguments.seed)
     report = {
         "file": arguments.out,
-        "converged": fit.converged,
-        "message": fit.message,
-        "objective": fit.objective,
-        "train_loss": fit.train_loss,
-        "gradient_norm": fit.gradient_norm,
-        "optimality_gap": fit.optimality_gap,
-        "n_evaluations": fit.n_evaluations,
-        "seconds": fit.seconds,
+        **fit.to_dict(),
         "peak_memory_bytes": peak_memory_bytes(),
-        "n_parameters": fit.n_parameters,
-        "n_sequences": fit.n_sequences,
-        "effective_size": fit.effective_size,
         "summary": summary,
         "resumed_from": None,
     }
@@ -170,7 +139,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
         f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s",
     )
-    if fit.message.startswith("interrupted"):
+    if fit.interrupted:
         return INTERRUPTED
     return DONE if fit.converged else NOT_CONVERGED
 
@@ -232,13 +201,12 @@ def _train(
 
 def _compare(arguments: argparse.Namespace) -> int:
     from pottsattn.comparison import compare
-    from pottsattn.dataset import read_dataset
     from pottsattn.files import load_model
     from pottsattn.fitting.result import FitResult
 
     fits = {path: FitResult.load(path) for path in arguments.fits}
     n_states = next(iter(fits.values())).n_states  # a .npy may lack the highest state
-    test = read_dataset(arguments.test, n_states=n_states, n_threads=arguments.threads)
+    test = read_data(arguments, arguments.test, n_states)
     truth = load_model(arguments.truth) if arguments.truth is not None else None
     result = compare(fits, test, truth)
     say(arguments, result.to_dict(), str(result))

@@ -9,7 +9,7 @@ from typing import Any
 
 from pottsattn._storage import file_format, open_hdf5
 from pottsattn._validate import InputError, check_choice
-from pottsattn.cli._shell import DONE, add_command, check_output, say
+from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, check_output, say
 
 __all__ = ["add_commands"]
 
@@ -82,11 +82,16 @@ def _demo(arguments: argparse.Namespace) -> int:
     worst = max(deviations, key=lambda entry: abs(entry.relative))
     say(
         arguments,
-        {"report": str(page), "deviations": [asdict(entry) for entry in deviations]},
+        {
+            "report": str(page),
+            "converged": result.converged,
+            "deviations": [asdict(entry) for entry in deviations],
+        },
         f"{page}: largest deviation of a mean test loss from theory "
-        f"{100 * abs(worst.relative):.2f} % ({worst.method}, alpha {worst.alpha:g})",
+        f"{100 * abs(worst.relative):.2f} % ({worst.method}, alpha {worst.alpha:g})"
+        + ("" if result.converged else "; NOT everything converged"),
     )
-    return DONE
+    return DONE if result.converged else NOT_CONVERGED
 
 
 def _status_line(what: str, done: int, total: int) -> None:
@@ -149,11 +154,10 @@ def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
 
 
 def _score_figure(fit: Any) -> Any:
-    from pottsattn.couplings import average_product_correction, frobenius_score
+    from pottsattn.contacts import score_map
     from pottsattn.plotting import plot_scores
 
-    score = average_product_correction(frobenius_score(fit.couplings, gap_index=fit.gap_index))
-    return plot_scores(score.clip(min=0.0), list(fit.columns))
+    return plot_scores(score_map(fit).clip(min=0.0), list(fit.columns))
 
 
 def _cite(arguments: argparse.Namespace) -> int:

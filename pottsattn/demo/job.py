@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,6 +119,12 @@ class DemoResult:
                 float(curve.test_loss[index]),
             )
 
+    @property
+    def converged(self) -> bool:
+        """Whether every fit and every point of the theory converged."""
+        fits = all(row.converged for row in self.table.rows)
+        return fits and all(bool(curve.converged.all()) for curve in self.curves)
+
     def save(self, out: Path) -> None:
         """Write curves, points, the example's data sets and fits into the folder `out`."""
         for curve in self.curves:
@@ -131,8 +138,8 @@ class DemoResult:
 
 def run_job(
     settings: Settings, *, n_threads: int | None = None, progress: Progress | None = None
-) -> DemoResult:
-    """Return the theory curves and all fits.
+) -> Iterator[DemoResult]:
+    """Yield what has been computed after each instance; the last is the whole.
 
     Parameters
     ----------
@@ -165,27 +172,26 @@ def run_job(
                 report(f"instance {seed}, alpha {task.alpha:g}, {task.method}", len(rows), n_fits)
                 if task.is_drawn:
                     fits[task.method] = fit
-    first = samples[0].dataset
-    n_train = max(settings.alphas) * settings.length
-    return DemoResult(
-        settings,
-        curves,
-        tuple(samples),
-        SweepTable(
-            tuple(rows),
-            settings.length,
-            settings.n_states,
-            settings.coupling_scale,
-            origin={"settings": asdict(settings)},
-        ),
-        Example(
-            settings.seed,
-            first.take(slice(0, n_train)),
-            first.take(slice(-settings.n_test, None)),
-            fits,
-        ),
-        time.perf_counter() - started,
-    )
+        seconds = time.perf_counter() - started
+        yield DemoResult(
+            settings,
+            curves,
+            tuple(samples),
+            SweepTable(
+                tuple(rows),
+                settings.length,
+                settings.n_states,
+                settings.coupling_scale,
+                origin={"settings": asdict(settings)},
+            ),
+            _example(settings, samples[0].dataset, fits),
+            seconds,
+        )
+
+
+def _example(settings: Settings, dataset: SequenceDataset, fits: dict[str, FitResult]) -> Example:
+    train = dataset.take(slice(0, max(settings.alphas) * settings.length))
+    return Example(settings.seed, train, dataset.take(slice(-settings.n_test, None)), fits)
 
 
 def _theory(settings: Settings) -> tuple[LearningCurve, ...]:
@@ -252,12 +258,14 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _fit(task: _Task) -> FitResult:
-    ridge, seed = task.ridge, task.seed
+    options: dict[str, Any] = {"ridge": task.ridge, "fields": "none"}
     if task.method == "attention":
-        return train_masked(
-            task.train, ridge=ridge, fields="none", rng=seed, validation=task.validation
-        )
-    return fit_pseudolikelihood(task.train, task.method, ridge=ridge, fields="none", n_threads=1)
+        fit = train_masked(task.train, rng=task.seed, validation=task.validation, **options)
+    else:
+        fit = fit_pseudolikelihood(task.train, task.method, n_threads=1, **options)
+    if fit.interrupted:  # with one thread Ctrl-C reaches the fit, which returns what it has
+        raise KeyboardInterrupt
+    return fit
 
 
 def _row(task: _Task, fit: FitResult, test: SequenceDataset) -> SweepRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -108,7 +109,7 @@ def _curve_sections(
                     "given" if entry.ridge_kind == "fixed" else "best",
                     f"{entry.alpha:g}",
                     f"{entry.ridge:.3g}",
-                    f"{entry.simulated:.4f} ± {entry.error:.4f}",
+                    _with_error(entry.simulated, entry.error),
                     f"{entry.predicted:.4f}",
                     f"{100 * entry.relative:+.2f}",
                 )
@@ -122,6 +123,10 @@ def _curve_sections(
         caption="Squared distance of fitted and true couplings in the zero-sum gauge, relative to "
         "the true norm (dimensionless; 1 is the error of learning nothing).",
     )
+
+
+def _with_error(value: float, error: float) -> str:
+    return f"{value:.4f}" if math.isnan(error) else f"{value:.4f} ± {error:.4f}"
 
 
 def _write_curve_csv(path: Path, curves: Sequence[LearningCurve], table: SweepTable) -> None:
@@ -202,8 +207,9 @@ def _how_section(result: DemoResult) -> Section:
     worst_r_hat = max(drawn.split_r_hat for drawn in samples)
     common = f"--states {settings.n_states} --coupling-scale {settings.coupling_scale:g}"
     alphas = " ".join(f"{alpha:.6g}" for alpha in CURVE_ALPHAS)
-    lines = [f"pottsattn demo --out . --seed {settings.seed}   # everything on this page", ""]
-    lines.append("# the figures alone, from the files of this folder")
+    size = f"--seed {settings.seed} --instances {settings.n_instances}"
+    lines = [f"pottsattn demo --out . {size}   # everything on this page", ""]
+    lines.append("# the figures alone, from the files of this folder (without reference lines)")
     for curve in curves:
         ridge = "--optimum ridge" if curve.ridge_kind == "optimal" else f"--ridge {settings.ridge}"
         lines.append(
@@ -214,10 +220,12 @@ def _how_section(result: DemoResult) -> Section:
     lines += [
         "pottsattn plot theory_*.h5 points.h5 --out learning_curve.png",
         "pottsattn plot theory_*.h5 points.h5 --observable coupling_error --out coupling_error.png",
-        *(f"pottsattn fit train.h5 --method {m} {fit} --out {m}.h5" for m in METHODS),
-        "pottsattn compare factored.h5 attention.h5 plm.h5 --test test.h5",
         "pottsattn plot factored.h5 attention.h5 plm.h5 train.h5 --out couplings.png",
         "pottsattn plot attention.h5 --out training.png",
+        "",
+        "# the fits of these figures once more, and their losses",
+        *(f"pottsattn fit train.h5 --method {m} {fit} --out again_{m}.h5" for m in METHODS),
+        "pottsattn compare again_*.h5 --test test.h5",
     ]
     schedule = first.dataset.origin["schedule"]
     return Section(

@@ -27,8 +27,8 @@ def run_demo(
         The folder cannot be written.
     """
     out = _make_folder(folder)
-    result = run_job(settings or Settings(), n_threads=n_threads, progress=progress)
-    result.save(out)
+    for result in run_job(settings or Settings(), n_threads=n_threads, progress=progress):
+        result.save(out)  # after every instance: an interruption loses at most one
     write_demo_page(out, result)
     return result
 

@@ -88,7 +88,8 @@ def fit_pseudolikelihood(
     Returns
     -------
     FitResult
-        Rows as the optimum left them: neither symmetrized nor gauge-fixed.
+        Rows as the optimum left them: neither symmetrized nor gauge-fixed. Interrupted by Ctrl-C:
+        the rows solved so far, the others without couplings, not converged.
 
     Raises
     ------
@@ -104,8 +105,6 @@ def fit_pseudolikelihood(
     check_choice("fields", fields, ("learned", "none"))
     check_positive("gap_tolerance", gap_tolerance)
     check_at_least("max_steps", max_steps, 1)
-    if ridge is None and couplings_l2 is None:
-        ridge = 0.2
     penalty = penalty_for(dataset, ridge=ridge, couplings_l2=couplings_l2, fields_l2=fields_l2)
     problem = _Problem.of(dataset, method, penalty, fields == "learned")
     strength = min([penalty.couplings_l2] + [penalty.fields_l2] * problem.learn_fields)
@@ -113,31 +112,34 @@ def fit_pseudolikelihood(
         gradient_tolerance = UNPENALIZED_GRADIENT_TOLERANCE
 
     stop = threading.Event()
-
-    def solve(site: int) -> _Row:
-        return _solve_row(
-            problem, site, strength, gap_tolerance, gradient_tolerance, max_steps, stop
-        )
-
+    rule = _StopRule(strength, gap_tolerance, gradient_tolerance, max_steps, stop)
     started = time.perf_counter()
+    solution = problem.empty_solution()  # the largest array: too little memory shows here
     rows: list[_Row] = []
     tasks = range(dataset.length)
-    # After Ctrl-C the rows being solved end at their next step.
-    for row in run_in_threads(solve, tasks, n_threads_or_default(n_threads), stop):
-        rows.append(row)
-        if progress is not None:
-            progress(len(rows), dataset.length)
+    workers = n_threads_or_default(n_threads)
+    interrupted = False
+    try:
+        # After Ctrl-C the rows being solved end at their next step.
+        for row, x in run_in_threads(lambda i: _solve_row(problem, i, rule), tasks, workers, stop):
+            problem.store(solution, row.site, x)
+            rows.append(row)
+            if progress is not None:
+                progress(len(rows), dataset.length)
+    except KeyboardInterrupt:
+        interrupted = True
+        rows += [_judge(problem, site, problem.start(site), rule, 0) for site in tasks[len(rows) :]]
     seconds = time.perf_counter() - started
 
     gap = max(row.gradient_norm for row in rows) ** 2 / (4.0 * strength) if strength else np.nan
     converged = all(row.converged for row in rows)
-    message = _message(rows, max_steps, gap)
-    if not converged:
+    message = _message(rows, max_steps, gap, interrupted)
+    if not converged and not interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     return FitResult(
         method=method,
-        fields=np.stack([row.fields for row in rows]),
-        couplings=problem.assemble(np.stack([row.couplings for row in rows])),
+        fields=solution.fields,
+        couplings=problem.couplings(solution),
         n_sequences=dataset.n_sequences,
         effective_size=dataset.effective_size,
         objective=sum(row.objective for row in rows),
@@ -149,6 +151,7 @@ def fit_pseudolikelihood(
         n_parameters=problem.n_parameters,
         seconds=seconds,
         converged=converged,
+        interrupted=interrupted,
         message=message,
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
@@ -246,55 +249,81 @@ class _Problem:
         gradient[n_fields:] += 2.0 * self.penalty.couplings_l2 * couplings
         return value, gradient
 
-    def assemble(self, rows: Array) -> Couplings:
-        """Return the couplings of all rows, shape (L, row_size)."""
-        if not self.is_full:
-            return Couplings(rows[None], np.eye(self.n_states)[None])
-        blocks = rows.reshape(self.length, self.length, self.n_states, self.n_states)
-        return Couplings(dense=np.ascontiguousarray(blocks.transpose(0, 1, 3, 2)))
+    def empty_solution(self) -> _Solution:
+        """Return fields at their start and couplings of zero for every site."""
+        shape: tuple[int, ...] = (self.length, self.length)
+        if self.is_full:
+            shape += (self.n_states, self.n_states)
+        return _Solution(self.start_fields.copy(), np.zeros(shape))
+
+    def store(self, solution: _Solution, site: int, x: Array) -> None:
+        """Write the parameters of a site into its row."""
+        n_fields = self.n_states * self.learn_fields
+        if self.learn_fields:
+            solution.fields[site] = x[:n_fields]
+        row = solution.rows[site]
+        if self.is_full:  # the kernel's [j, b, a] becomes [j, a, b]
+            row[:] = x[n_fields:].reshape(row.shape).transpose(0, 2, 1)
+        else:
+            row[:] = x[n_fields:]
+
+    def couplings(self, solution: _Solution) -> Couplings:
+        """Return the couplings of all rows."""
+        if self.is_full:
+            return Couplings(dense=solution.rows)
+        return Couplings(solution.rows[None], np.eye(self.n_states)[None])
 
 
 @dataclass(frozen=True, eq=False)
+class _Solution:
+    """Parameters of all sites, filled row by row."""
+
+    fields: Array  # (L, C)
+    rows: Array  # (L, L, C, C) or (L, L)
+
+
+@dataclass(frozen=True, eq=False)
+class _StopRule:
+    """When a site is solved, and when to give up."""
+
+    strength: float  # strong convexity is 2 strength
+    gap_tolerance: float
+    gradient_tolerance: float | None
+    max_steps: int
+    stop: threading.Event
+
+    def is_met(self, gradient: Array) -> bool:
+        if self.gradient_tolerance is not None:
+            return bool(np.abs(gradient).max() <= self.gradient_tolerance)
+        return float(gradient @ gradient) <= 4.0 * self.strength * self.gap_tolerance
+
+
+@dataclass(frozen=True)
 class _Row:
-    """The solution of one site."""
+    """How the solution of one site went."""
 
     site: int
-    fields: Array  # (C,)
-    couplings: Array  # (row_size,)
     objective: float
     loss: float
     gradient_norm: float
     n_evaluations: int
+    n_steps: int
     converged: bool
-    is_stalled: bool  # the line search found no lower objective in float64
 
 
-def _solve_row(
-    problem: _Problem,
-    site: int,
-    strength: float,
-    gap_tolerance: float,
-    gradient_tolerance: float | None,
-    max_steps: int,
-    stop: threading.Event,
-) -> _Row:
+def _solve_row(problem: _Problem, site: int, rule: _StopRule) -> tuple[_Row, Array]:
     last: dict[str, Any] = {}
 
     def evaluate(x: Array) -> tuple[float, Array]:
         value, gradient = problem.objective(site, x)
-        last.update(x=x.copy(), value=value, gradient=gradient)
+        last.update(x=x.copy(), gradient=gradient)
         return value, gradient
 
-    def is_done(gradient: Array) -> bool:
-        if gradient_tolerance is not None:
-            return bool(np.abs(gradient).max() <= gradient_tolerance)
-        return float(gradient @ gradient) <= 4.0 * strength * gap_tolerance
-
     def stop_when_done(intermediate_result: Any) -> None:
-        if stop.is_set():
+        if rule.stop.is_set():
             raise StopIteration
         # The accepted point is the last one evaluated, so its gradient is at hand.
-        if np.array_equal(intermediate_result.x, last["x"]) and is_done(last["gradient"]):
+        if np.array_equal(intermediate_result.x, last["x"]) and rule.is_met(last["gradient"]):
             raise StopIteration
 
     found = minimize(
@@ -304,40 +333,53 @@ def _solve_row(
         method="L-BFGS-B",
         callback=stop_when_done,
         # ftol and gtol never stop the solver: the rule above does, or max_steps, or rounding.
-        options={"maxiter": max_steps, "maxfun": 20 * max_steps, "ftol": 0.0, "gtol": 0.0},
+        options={
+            "maxiter": rule.max_steps,
+            "maxfun": 20 * rule.max_steps,
+            "ftol": 0.0,
+            "gtol": 0.0,
+        },
     )
-    x = found.x
+    return _judge(problem, site, found.x, rule, found.nfev, max(found.nit, 1)), found.x
+
+
+def _judge(
+    problem: _Problem, site: int, x: Array, rule: _StopRule, n_evaluations: int, n_steps: int = 0
+) -> _Row:
     value, gradient = problem.objective(site, x)
     n_fields = problem.n_states * problem.learn_fields
     squares = problem.penalty.fields_l2 * float(x[:n_fields] @ x[:n_fields])
     squares += problem.penalty.couplings_l2 * float(x[n_fields:] @ x[n_fields:])
     return _Row(
         site=site,
-        fields=x[:n_fields] if problem.learn_fields else problem.start_fields[site],
-        couplings=x[n_fields:],
         objective=value,
         loss=value - squares,
         gradient_norm=float(np.linalg.norm(gradient)),
-        n_evaluations=found.nfev + 1,
-        converged=is_done(gradient),
-        is_stalled=not is_done(gradient) and found.nit < max_steps,
+        n_evaluations=n_evaluations + 1,
+        n_steps=n_steps,
+        converged=rule.is_met(gradient),
     )
 
 
-def _message(rows: list[_Row], max_steps: int, gap: float) -> str:
+def _message(rows: list[_Row], max_steps: int, gap: float, interrupted: bool) -> str:
     norm = max(row.gradient_norm for row in rows)
     state = f"gradient norm {norm:.1e}"
     if np.isfinite(gap):
         state += f", at most {gap:.1e} nats per site above the minimum"
-    n_failed = sum(not row.converged for row in rows)
-    if n_failed == 0:
-        return f"every site converged: {state}"
-    if all(row.is_stalled for row in rows if not row.converged):
+    failed = [row for row in rows if not row.converged]
+    if interrupted:
         return (
-            f"{n_failed} of {len(rows)} sites stopped where float64 cannot lower the objective "
+            f"interrupted: {len(rows) - len(failed)} of {len(rows)} sites are solved, the others "
+            "have no couplings"
+        )
+    if not failed:
+        return f"every site converged: {state}"
+    if all(row.n_steps < max_steps for row in failed):
+        return (
+            f"{len(failed)} of {len(rows)} sites stopped where float64 cannot lower the objective "
             f"further: {state}; usually the optimum within rounding, loosen the tolerance"
         )
     return (
-        f"{n_failed} of {len(rows)} sites did not converge in {max_steps} steps: {state}; "
+        f"{len(failed)} of {len(rows)} sites did not converge in {max_steps} steps: {state}; "
         "raise max_steps or the penalty"
     )

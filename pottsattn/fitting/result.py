@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._storage import create_hdf5, open_hdf5, provenance
+from pottsattn._display import html_table
+from pottsattn._storage import create_hdf5, open_hdf5, provenance, write_csv
 from pottsattn._validate import InputError, check_nonnegative, check_sequences
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
 from pottsattn.potts import PottsModel, log_softmax, read_couplings, write_couplings
 
-__all__ = ["FitResult", "History", "Penalty", "penalty_for"]
+__all__ = ["DEFAULT_RIDGE", "FitResult", "History", "Penalty", "penalty_for"]
 
 Array = NDArray[np.float64]
+DEFAULT_RIDGE = 0.2
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,17 @@ def penalty_for(
 ) -> Penalty:
     """Return the penalties of a fit: couplings_l2 as given, or ridge / (2 alpha).
 
+    Ridge is 0.2 if neither is given.
+
     Raises
     ------
     InputError
-        A negative penalty, or both or neither of `ridge` and `couplings_l2`.
+        A negative penalty, or both `ridge` and `couplings_l2`.
     """
-    if (ridge is None) == (couplings_l2 is None):
+    if ridge is not None and couplings_l2 is not None:
         raise InputError("give either ridge or couplings_l2, not both")
-    if ridge is not None:
+    if couplings_l2 is None:
+        ridge = DEFAULT_RIDGE if ridge is None else ridge
         couplings_l2 = check_nonnegative("ridge", ridge) / (2.0 * dataset.alpha)
     return Penalty(
         check_nonnegative("couplings_l2", couplings_l2), check_nonnegative("fields_l2", fields_l2)
@@ -95,6 +100,8 @@ class FitResult:
     converged : bool
     message : str
         In plain words how the fit ended and, if it did not converge, what to do.
+    interrupted : bool
+        Ended by Ctrl-C: what was learned so far.
     """
 
     method: str
@@ -112,6 +119,7 @@ class FitResult:
     seconds: float
     converged: bool
     message: str
+    interrupted: bool = False
     alphabet: str = ""
     gap_index: int | None = None
     columns: NDArray[np.int32] | None = None
@@ -169,6 +177,7 @@ class FitResult:
                 seconds=self.seconds,
                 converged=self.converged,
                 message=self.message,
+                interrupted=self.interrupted,
                 symmetric=False,
                 gauge="as fitted",
                 config=json.dumps(self.config, sort_keys=True),
@@ -205,6 +214,7 @@ class FitResult:
                 seconds=float(attrs["seconds"]),
                 converged=bool(attrs["converged"]),
                 message=str(attrs["message"]),
+                interrupted=bool(attrs.get("interrupted", False)),
                 alphabet=str(attrs["alphabet"]),
                 gap_index=None if gap_index < 0 else gap_index,
                 columns=np.asarray(attrs["columns"]),
@@ -217,6 +227,30 @@ class FitResult:
         if self.columns is None:
             return np.arange(1, self.length + 1, dtype=np.int32)
         return self.columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return how the fit went, without its parameters."""
+        return {
+            "method": self.method,
+            "converged": self.converged,
+            "message": self.message,
+            "objective": self.objective,
+            "train_loss": self.train_loss,
+            "gradient_norm": self.gradient_norm,
+            "optimality_gap": self.optimality_gap,
+            "n_evaluations": self.n_evaluations,
+            "seconds": self.seconds,
+            "n_parameters": self.n_parameters,
+            "n_sequences": self.n_sequences,
+            "effective_size": self.effective_size,
+        }
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write how the fit went as one row."""
+        write_csv(path, list(self.to_dict()), [list(self.to_dict().values())])
+
+    def _repr_html_(self) -> str:
+        return html_table("FitResult", self.to_dict())
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else f"NOT converged: {self.message}"

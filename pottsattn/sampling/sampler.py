@@ -6,16 +6,20 @@ number of threads.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._display import html_table
 from pottsattn._numba import n_threads_or_default, run_in_threads
+from pottsattn._storage import write_csv
 from pottsattn._validate import check_at_least, check_generator
 from pottsattn.dataset import SequenceDataset
 from pottsattn.potts import PottsModel
@@ -65,7 +69,8 @@ class SampleResult:
     ess : float
         Effective number of independent sequences, by the energy; NaN if chains are too short.
     split_r_hat, autocorrelation_time : float
-        Of the energy; the time is 1 + 2 sum rho, in sweeps. NaN if chains are too short.
+        Of the energy; the time is 1 + 2 sum rho, in sweeps, and no less than `thin_by`, below which
+        nothing is seen. NaN if chains are too short.
     phase_zone : str or None
         "safe", "caution" or "invalid" for sk-potts models (`theory.ensemble.phase_zone`).
     kernel : str
@@ -82,6 +87,26 @@ class SampleResult:
     kernel: str
     updates_per_second: float
     seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the diagnostics, without the data."""
+        return {
+            "n_sequences": self.dataset.n_sequences,
+            "ess": self.ess,
+            "split_r_hat": self.split_r_hat,
+            "autocorrelation_time": self.autocorrelation_time,
+            "phase_zone": self.phase_zone,
+            "kernel": self.kernel,
+            "updates_per_second": self.updates_per_second,
+            "seconds": self.seconds,
+        }
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the diagnostics as one row."""
+        write_csv(path, list(self.to_dict()), [list(self.to_dict().values())])
+
+    def _repr_html_(self) -> str:
+        return html_table("SampleResult", self.to_dict())
 
     def __repr__(self) -> str:
         return (

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._display import html_table
 from pottsattn._storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
 from pottsattn.theory.ensemble import PhaseZone
 
@@ -100,6 +101,11 @@ class LearningCurve:
     n_iterations: NDArray[np.int64]
     quadrature_error: NDArray[np.float64]
     message: str
+
+    def _repr_html_(self) -> str:
+        points = zip(self.alpha.tolist(), self.test_loss.tolist(), strict=True)
+        facts = {f"test loss at alpha {alpha:g} (nats)": loss for alpha, loss in points}
+        return html_table(repr(self), facts)
 
     def __repr__(self) -> str:
         n_solved = int(self.converged.sum())

@@ -412,12 +412,13 @@ def test_demo_reports_its_page(run_json, tmp_path, monkeypatch):
         progress("theory", 0, 1)  # not a terminal: nothing is shown
         assert (folder, n_threads) == (str(tmp_path), 1)
         assert (settings.n_instances, settings.seed) == (2, 5)
-        return SimpleNamespace(deviations=lambda: iter([deviation]))
+        return SimpleNamespace(deviations=lambda: iter([deviation]), converged=False)
 
     monkeypatch.setattr("pottsattn.demo.run.run_demo", run_demo)
     argv = ("demo", "--instances", "2", "--seed", "5", "--threads", "1", "--out", str(tmp_path))
     status, report = run_json(*argv)
-    assert status == 0
+    assert status == 3
+    assert report["converged"] is False
     assert report["report"] == str(tmp_path / "report.html")
     assert report["deviations"][0]["simulated"] == 1.01
 

@@ -437,17 +437,15 @@ def test_interrupt_is_130_and_keeps_what_was_trained(method, folder, monkeypatch
     monkeypatch.chdir(folder)
     monkeypatch.setattr("pottsattn.cli.inference.bar", interrupted)
     before = snapshot(folder)
-    argv = ["fit", "data.h5", "--method", method, "--out", "stopped.h5", "--threads", "2"]
-    assert main(argv) == 130
-    err = capsys.readouterr().err
-    if method == "plm":
-        assert err == "pottsattn: interrupted\n"
-        assert snapshot(folder) == before
-    else:
-        fit = FitResult.load("stopped.h5")
-        assert not fit.converged
-        assert fit.message.startswith("interrupted at step 3 of 300")
-        assert snapshot(folder).keys() - before.keys() == {"stopped.h5"}
+    out = f"stopped-{method}.h5"
+    assert main(["fit", "data.h5", "--method", method, "--out", out, "--threads", "2"]) == 130
+    assert "NOT converged: interrupted" in capsys.readouterr().out
+    fit = FitResult.load(out)
+    assert fit.interrupted
+    assert not fit.converged
+    done = {"plm": "interrupted: 3 of 8 sites", "attention": "interrupted at step 3 of 300"}
+    assert fit.message.startswith(done[method])
+    assert snapshot(folder).keys() - before.keys() == {out}
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
@@ -498,3 +496,16 @@ def test_closed_streams_and_plain_terminals(folder):
     closed = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *base, "info"]
     assert subprocess.run([*closed, "data.h5"], **options).returncode == 0
     assert subprocess.run([*closed, "missing.h5"], **options).returncode == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--unknown bogus", "--identity-threshold 7", "--states 9", "--identity-threshold -3"],
+)
+@pytest.mark.parametrize("command", ["split data.h5 --fraction 0.5 --out a.h5 b.h5", FIT])
+def test_options_that_cannot_apply_are_refused(command, options, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    before = snapshot(folder)
+    assert main([*command.split(), *options.split()]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert snapshot(folder) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,6 @@ from fit_factory import make_fit
 from numpy.testing import assert_allclose
 
 from pottsattn import InputError
-from pottsattn import comparison as module
 from pottsattn.comparison import (
     compare,
     coupling_error,
@@ -105,8 +105,28 @@ def test_losses_are_those_of_conditionals_by_enumeration(model, dataset):
 @pytest.mark.parametrize("chunk", [1, 25, 100])
 def test_losses_in_chunks_equal_losses_in_one_go(model, dataset, monkeypatch, chunk):
     whole = sequence_losses(model, dataset)
-    monkeypatch.setattr(module, "CHUNK_VALUES", chunk)  # 12 values per sequence: 1, 2 and 8 rows
+    monkeypatch.setattr(
+        "pottsattn.couplings.LOGITS_BLOCK", chunk
+    )  # 12 values per sequence: 1, 2 and 8 rows
     assert_allclose(sequence_losses(model, dataset), whole, rtol=1e-14)
+
+
+def test_copies_that_share_a_weight_give_the_same_error_bar(model, dataset):
+    copies = dataclasses.replace(
+        dataset, sequences=np.repeat(dataset.sequences, 10, axis=0), weights=np.full(300, 0.1)
+    )
+    fits = {"a": make_fit(model.couplings, 0.0 * model.fields)}
+    once, often = (compare(fits, data).fits[0] for data in (dataset, copies))
+    assert often.test_loss == pytest.approx(once.test_loss, rel=1e-12)
+    assert often.test_loss_error == pytest.approx(once.test_loss_error, rel=1e-12)
+    expected = sequence_losses(fits["a"], dataset).std() / np.sqrt(30)
+    assert once.test_loss_error == pytest.approx(expected, rel=1e-12)
+
+
+def test_another_alphabet_is_refused(model, dataset):
+    fit = dataclasses.replace(make_fit(model.couplings, model.fields), alphabet="ABC")
+    with pytest.raises(InputError, match="alphabet 'ABC', the test data have 'CAB'"):
+        compare({"a": fit}, dataclasses.replace(dataset, alphabet="CAB"))
 
 
 def test_the_truth_is_a_perfect_fit(model, dataset):

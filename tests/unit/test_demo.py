@@ -69,6 +69,37 @@ def test_files_of_the_folder_give_the_same_numbers_again(demo):
     assert np.isfinite(again.bayes_loss)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_interruption_stops_the_job_and_keeps_whole_instances(n_threads, tmp_path):
+    def stop(what: str, done: int, total: int) -> None:
+        if what.startswith("instance 1"):
+            raise KeyboardInterrupt
+
+    settings = Settings(length=8, alphas=(2,), n_instances=2, n_test=50)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path, settings, n_threads=n_threads, progress=stop)
+    table = pottsattn.load(tmp_path / "points.h5")
+    assert {row.seed for row in table.rows} == {0}
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_interrupted_fit_never_enters_the_means(tmp_path, monkeypatch):
+    from pottsattn.demo import job
+
+    real = job.train_masked
+
+    def interrupted(*args, **options):
+        def stop(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        return real(*args, **options, progress=stop)
+
+    monkeypatch.setattr(job, "train_masked", interrupted)
+    settings = Settings(length=8, alphas=(2,), n_instances=1, n_test=50)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(tmp_path, settings, n_threads=1)
+
+
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match="it is a file"):

@@ -161,6 +161,22 @@ def test_running_out_of_steps_is_said(data):
     assert "NOT converged" in repr(fit)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_interruption_keeps_the_rows_that_are_solved(n_threads, data):
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    whole = fit_pseudolikelihood(data, "plm", ridge=0.1).couplings.to_dense()
+    fit = fit_pseudolikelihood(data, "plm", ridge=0.1, n_threads=n_threads, progress=stop)
+    assert fit.interrupted
+    assert not fit.converged
+    assert fit.message.startswith("interrupted: 3 of 7 sites are solved")
+    dense = fit.couplings.to_dense()
+    assert_allclose(dense[:3], whole[:3], atol=1e-9)
+    assert not dense[3:].any()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -50,7 +50,7 @@ def test_random_masks_reach_it_too(data):
 
 
 @pytest.mark.parametrize("n_masks", [1, 3])
-def test_every_site_is_masked_once_a_cycle(n_masks, data):
+def test_no_site_is_masked_twice_in_a_cycle(n_masks, data):
     taken = steps(data, n_masks)
     batch = torch.arange(300)
     shown = [taken._next_sites(batch) for _ in range(10 // n_masks)]
@@ -122,6 +122,24 @@ def test_too_few_steps_are_said(data):
     assert not fit.converged
     with pytest.warns(ConvergenceWarning, match=r"3 steps are too few to judge"):
         train_masked(data, ridge=1e30, max_steps=3)
+
+
+def test_a_stilled_training_is_not_taken_for_converged(data):
+    """A tiny learning rate changes nothing; the bound of convexity tells."""
+    with pytest.warns(ConvergenceWarning, match="nats per site above the minimum, expected"):
+        fit = train_masked(data, ridge=0.1, learning_rate=1e-6, max_steps=100)
+    assert not fit.converged
+    with pytest.warns(ConvergenceWarning):
+        assert train_masked(data, ridge=0.1, masks=1, max_steps=100).optimality_gap > 1e-4
+
+
+def test_final_numbers_do_not_depend_on_chunks(data, monkeypatch):
+    whole = train_masked(data, ridge=0.5, rng=0)
+    monkeypatch.setattr("pottsattn.fitting.training.EVALUATION_BATCH", 64)
+    parts = train_masked(data, ridge=0.5, rng=0)
+    assert_allclose(parts.objective, whole.objective, rtol=1e-5)
+    assert_allclose(parts.train_loss, whole.train_loss, rtol=1e-5)
+    assert parts.gradient_norm < 10 * whole.gradient_norm + 1e-5
 
 
 def test_history_records_test_loss_and_objective(data):
