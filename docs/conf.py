@@ -21,6 +21,7 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False

@@ -22,6 +22,7 @@ __all__ = [
     "check_choice",
     "check_generator",
     "check_identity_threshold",
+    "check_kind",
     "check_n_states",
     "check_nonnegative",
     "check_positive",
@@ -89,6 +90,12 @@ def _check_number(name: str, value: Any) -> float:
     if not math.isfinite(value):
         raise InputError(f"{name} must be finite, got {value}")
     return float(value)
+
+
+def check_kind(name: str, value: Any, kind: type, remedy: str) -> None:
+    """Raise TypeError unless `value` is a `kind`."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}; {remedy}")
 
 
 def check_identity_threshold(value: Any) -> float:

@@ -32,6 +32,7 @@ __all__ = [
     "plot_scores",
     "plot_site_frequencies",
     "save_figure",
+    "share_limits",
 ]
 
 Array = NDArray[np.float64]
@@ -249,7 +250,7 @@ def plot_history(
             history.epochs, history.validation_loss, color=VERMILLION, linestyle="--", label="test"
         )
     for name, value in (references or {}).items():
-        _reference(ax, value, name)
+        _reference(ax, value, name, side="left")  # where the curves are still far above
     ax.set_xscale("symlog", linthresh=1.0, subs=range(2, 10))
     ax.set_xlim(left=0.0)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -277,13 +278,20 @@ def plot_scores(score: Array, columns: Sequence[int], ax: Axes | None = None) ->
 def plot_site_frequencies(dataset: SequenceDataset, ax: Axes | None = None) -> Axes:
     """Draw the weighted frequency of every state at every site."""
     ax = ax or new_figure(width=7.0)[0]
+    assert dataset.columns is not None
+    edges = (dataset.columns[0] - 0.5, dataset.columns[-1] + 0.5, -0.5, dataset.n_states - 0.5)
     image = ax.imshow(
-        dataset.site_frequencies().T, aspect="auto", origin="lower", cmap="cividis", vmin=0.0
+        dataset.site_frequencies().T,
+        aspect="auto",
+        origin="lower",
+        extent=edges,
+        cmap="cividis",
+        vmin=0.0,
     )
     figure = ax.get_figure(root=True)
     assert figure is not None
     figure.colorbar(image, ax=ax, shrink=0.8, label="frequency")
-    ax.set_xlabel("site")
+    ax.set_xlabel("site (column, from 1)")
     ax.set_ylabel("state")
     states = range(dataset.n_states)
     ax.set_yticks(states, list(dataset.alphabet) if dataset.alphabet else list(map(str, states)))
@@ -297,15 +305,23 @@ def _once(label: str, seen: set[str]) -> str:
     return label
 
 
-def _reference(ax: Axes, value: float, text: str) -> None:
+def share_limits(axes: Sequence[Axes]) -> None:
+    """Give square panels that are compared the largest limits among them."""
+    limit = max(ax.get_xlim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_xlim(-limit, limit)
+        ax.set_ylim(-limit, limit)
+
+
+def _reference(ax: Axes, value: float, text: str, side: str = "right") -> None:
     ax.axhline(value, color=GRAY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     ax.annotate(
         text,
-        (1.0, value),
+        (1.0 if side == "right" else 0.0, value),
         xycoords=("axes fraction", "data"),
-        xytext=(-2, 2),
+        xytext=(-2 if side == "right" else 2, 2),
         textcoords="offset points",
-        ha="right",
+        ha=side,
         fontsize=7.5,
         color=GRAY,
     )

@@ -43,6 +43,7 @@ class SweepMean:
     method: str
     ridge_kind: str
     alpha: float
+    ridge: float
     n_instances: int
     test_loss: float
     test_loss_error: float
@@ -73,7 +74,8 @@ class SweepTable:
                 values = np.array([getattr(row, name) for row in rows])
                 error = values.std(ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.nan
                 statistics += [float(values.mean()), float(error)]
-            yield SweepMean(*key, len(rows), *statistics)
+            ridge = float(np.mean([row.ridge for row in rows]))
+            yield SweepMean(*key, ridge, len(rows), *statistics)
 
     def save(self, path: str | os.PathLike[str], **facts: Any) -> None:
         """Write the table; `facts` are added to its origin in the provenance."""

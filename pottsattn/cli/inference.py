@@ -137,7 +137,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         f"{arguments.out}: {fit.method}, {'converged' if fit.converged else 'NOT converged'}: "
         f"{fit.message}\n"
         f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
-        f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s",
+        f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s"
+        + ("" if method == "plm" else f"; color similarity {similarity}"),
     )
     if fit.interrupted:
         return INTERRUPTED
@@ -194,6 +195,7 @@ def _train(
             masks=arguments.masks,
             rng=arguments.seed,
             device=arguments.device or "auto",
+            n_threads=arguments.threads,
             progress=progress,
             **options,
         )

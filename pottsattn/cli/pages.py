@@ -141,7 +141,13 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
 
 def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
     from pottsattn.comparison import coupling_pairs
-    from pottsattn.plotting import METHOD_LABELS, METHOD_MARKERS, new_figure, plot_couplings
+    from pottsattn.plotting import (
+        METHOD_LABELS,
+        METHOD_MARKERS,
+        new_figure,
+        plot_couplings,
+        share_limits,
+    )
 
     axes = new_figure(len(fits), width=3.7, height=3.9)
     for ax, (path, fit) in zip(axes, fits.items(), strict=True):
@@ -150,6 +156,7 @@ def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
         label = METHOD_LABELS.get(fit.method, fit.method)
         color = str(METHOD_MARKERS.get(fit.method, {}).get("color", "#0072B2"))
         plot_couplings(*coupling_pairs(fit, truth), ax, label=label, color=color)
+    share_limits(axes)
     return axes[0]
 
 

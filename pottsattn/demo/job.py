@@ -42,7 +42,7 @@ __all__ = [
 METHODS = ("factored", "attention", "plm")
 ESTIMATOR_OF = {"factored": "factored", "attention": "factored", "plm": "full"}
 RIDGE_KINDS = ("fixed", "optimal")
-CURVE_ALPHAS = tuple(2.0 ** (k / 4) for k in range(-4, 17))  # 0.5 ... 16, holds 1, 2, 4, 8
+CURVE_ALPHAS = tuple(2.0 ** (k / 6) for k in range(-6, 25))  # 0.5 ... 16, holds 1, 2, 4, 8
 Progress = Callable[[str, int, int], None]  # (what, done, total)
 
 

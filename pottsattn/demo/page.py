@@ -18,6 +18,7 @@ from pottsattn.plotting import (
     plot_couplings,
     plot_history,
     save_figure,
+    share_limits,
 )
 from pottsattn.report import Section, Table, write_page
 from pottsattn.sweep import SweepTable
@@ -105,7 +106,7 @@ def _curve_sections(
             ),
             [
                 (
-                    METHOD_LABELS[entry.method],
+                    entry.method,
                     "given" if entry.ridge_kind == "fixed" else "best",
                     f"{entry.alpha:g}",
                     f"{entry.ridge:.3g}",
@@ -113,7 +114,7 @@ def _curve_sections(
                     f"{entry.predicted:.4f}",
                     f"{100 * entry.relative:+.2f}",
                 )
-                for entry in deviations
+                for entry in sorted(deviations, key=lambda d: (d.ridge_kind, d.method, d.alpha))
             ],
         ),
     )
@@ -130,19 +131,17 @@ def _with_error(value: float, error: float) -> str:
 
 
 def _write_curve_csv(path: Path, curves: Sequence[LearningCurve], table: SweepTable) -> None:
-    header = ["source", "name", "ridge_kind", "alpha", "n_instances"]
+    header = ["source", "name", "ridge_kind", "alpha", "ridge", "n_instances"]
     header += ["test_loss_nats", "test_loss_error", "train_loss_nats", "train_loss_error"]
     header += ["coupling_error", "coupling_error_error", "bayes_loss_nats"]
     rows: list[list[object]] = []
     for curve in curves:
-        columns = (curve.alpha, curve.test_loss, curve.train_loss, curve.coupling_error)
-        for alpha, test, train, error in zip(*columns, strict=True):
-            bayes = curve.bayes_loss[0]
-            row = ["theory", curve.estimator, curve.ridge_kind, alpha, "", test, "", train, ""]
-            rows.append([*row, error, "", bayes])
-    for mean in table.means():
-        values = list(asdict(mean).values())
-        rows.append(["simulation", *values[:3], *values[3:], ""])
+        names = ("alpha", "ridge", "test_loss", "train_loss", "coupling_error", "bayes_loss")
+        columns = (getattr(curve, name) for name in names)
+        for alpha, ridge, test, train, error, bayes in zip(*columns, strict=True):
+            row = ["theory", curve.estimator, curve.ridge_kind, alpha, ridge, ""]
+            rows.append([*row, test, "", train, "", error, "", bayes])
+    rows += [["simulation", *asdict(mean).values(), ""] for mean in table.means()]
     write_csv(path, header, rows)
 
 
@@ -158,6 +157,8 @@ def _example_sections(out: Path, example: Example) -> Iterator[Section]:
         for ax in panels:
             plot_couplings(true, fitted, ax, label=METHOD_LABELS[method], color=color)
         rows += [(method, *pair) for pair in zip(true, fitted, strict=True)]
+    share_limits(together)
+    share_limits(single)
     save_figure(together[0], out / "couplings.png")
     write_csv(
         out / "couplings.csv",
@@ -237,8 +238,8 @@ def _how_section(result: DemoResult) -> Section:
             "Fits have no fields, as the theory has none.",
             f"Sampling: kernel {first.kernel}, {schedule['n_chains']} chains, warm-up "
             f"{schedule['n_warmup']} sweeps, thinned by {schedule['thin_by']} sweeps; effective "
-            f"sample size {min(drawn.ess for drawn in samples):.0f} of "
-            f"{first.dataset.n_sequences} or more, split-R-hat at most {worst_r_hat:.3f}; "
+            f"sample size at least {min(drawn.ess for drawn in samples):.0f} of "
+            f"{first.dataset.n_sequences} sequences, split-R-hat at most {worst_r_hat:.3f}; "
             f"phase zone {first.phase_zone}.",
             "Ridge: couplings_l2 = ridge / (2 alpha) per sequence; see docs/conventions.md. A CSV "
             "with the numbers lies beside each figure.",

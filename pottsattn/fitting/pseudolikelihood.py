@@ -31,6 +31,7 @@ from pottsattn._validate import (
     ConvergenceWarning,
     check_at_least,
     check_choice,
+    check_kind,
     check_positive,
 )
 from pottsattn.couplings import Couplings
@@ -101,6 +102,9 @@ def fit_pseudolikelihood(
     ConvergenceWarning
         Some site ran out of steps.
     """
+    check_kind(
+        "dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, n_states)"
+    )
     check_choice("method", method, METHODS)
     check_choice("fields", fields, ("learned", "none"))
     check_positive("gap_tolerance", gap_tolerance)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from pottsattn._validate import (
     InputError,
     check_at_least,
     check_generator,
+    check_kind,
     check_positive,
 )
 from pottsattn.dataset import SequenceDataset
@@ -56,10 +58,11 @@ def train_masked(
     masks: int | None = None,
     max_steps: int = 300,
     batch_size: int = 8192,
-    learning_rate: float = 0.03,
+    learning_rate: float = 0.1,
     rng: np.random.Generator | int | None = None,
     validation: SequenceDataset | None = None,
     device: str = "auto",
+    n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> FitResult:
     """Return factored attention trained by one-site masked modelling with Adam.
@@ -84,6 +87,9 @@ def train_masked(
         Its loss is recorded along the training, nothing else is done with it.
     device
         "auto" (CUDA if there is one), "cpu" or "cuda".
+    n_threads
+        Threads of torch on the CPU during the training; torch's own setting if left out. On a busy
+        machine one is often faster, unless OMP_WAIT_POLICY=PASSIVE is set before Python starts.
     progress
         Called with (steps done, steps).
 
@@ -105,6 +111,9 @@ def train_masked(
     ConvergenceWarning
         The training objective was still changing.
     """
+    check_kind(
+        "dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, n_states)"
+    )
     n_masks = dataset.length if masks is None else check_at_least("masks", masks, 1)
     if n_masks > dataset.length:
         raise InputError(f"masks must be at most the length {dataset.length}, got {n_masks}")
@@ -128,7 +137,8 @@ def train_masked(
     layer.to(data.device)
     started = time.perf_counter()
     steps = _Steps(layer, data, penalty, generator, max_steps, batch_size, learning_rate)
-    history = _train(steps, tested, progress)
+    with _torch_threads(n_threads):
+        history = _train(steps, tested, progress)
     interrupted = steps.done < max_steps
 
     objective, train_loss, norm = _final_gradient(layer, data, penalty)
@@ -290,6 +300,18 @@ class _Steps:
 
     def _shuffled(self, n_rows: int) -> Tensor:
         return torch.rand((n_rows, self.length), generator=self.generator).argsort(dim=1)
+
+
+@contextmanager
+def _torch_threads(n_threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if n_threads is not None:
+        torch.set_num_threads(check_at_least("threads", n_threads, 1))
+    try:
+        yield
+    finally:
+        if n_threads is not None:
+            torch.set_num_threads(before)
 
 
 def _train(steps: _Steps, validation: Tensor | None, progress: Progress | None) -> History:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pottsattn._display import html_table
 from pottsattn._numba import n_threads_or_default, run_in_threads
 from pottsattn._storage import write_csv
-from pottsattn._validate import check_at_least, check_generator
+from pottsattn._validate import check_at_least, check_generator, check_kind
 from pottsattn.dataset import SequenceDataset
 from pottsattn.potts import PottsModel
 from pottsattn.sampling.diagnostics import autocorrelation_time, split_r_hat
@@ -29,6 +29,8 @@ from pottsattn.theory.ensemble import phase_zone
 
 __all__ = ["SampleResult", "Schedule", "sample"]
 
+DISAGREEMENT = 1.1  # of split-R-hat, above which a user is warned
+FEWEST_TO_JUDGE = 20  # kept sequences per chain; split-R-hat of fewer is mostly noise
 CHAINS_PER_TASK = 4
 SWEEPS_PER_CALL = 100  # between looks at Ctrl-C and the progress; rebuilding the bins costs one
 Progress = Callable[[int, int], None]  # (done, total), in chain sweeps
@@ -142,7 +144,8 @@ def sample(
     Warns
     -----
     UserWarning
-        An sk-potts model outside the safe zone of its phase diagram: chains may not equilibrate.
+        Chains that disagree, or an sk-potts model outside the safe zone of its phase diagram:
+        chains may not equilibrate.
 
     Examples
     --------
@@ -150,6 +153,7 @@ def sample(
     >>> sample(chain(10, 3, 0.5), 200, rng=0).dataset
     SequenceDataset(n_sequences=200, length=10, n_states=3, model known)
     """
+    check_kind("model", model, PottsModel, "a fit gives one by fit.to_model()")
     check_at_least("n_sequences", n_sequences, 1)
     schedule = schedule or Schedule()
     generator = check_generator(rng)
@@ -195,12 +199,19 @@ def sample(
     }
     if zone is not None:
         origin["phase_zone"] = zone
+    r_hat = split_r_hat(energies)
+    if r_hat > DISAGREEMENT and n_kept >= FEWEST_TO_JUDGE:
+        warnings.warn(
+            f"the chains disagree (split-R-hat {r_hat:.2f}, at most {DISAGREEMENT} is expected): "
+            "they have not reached equilibrium; raise warmup and thin",
+            stacklevel=2,
+        )
     return SampleResult(
         dataset=SequenceDataset(
             sequences[:n_sequences], model.n_states, model=model, origin=origin
         ),
         ess=n_sequences / tau,
-        split_r_hat=split_r_hat(energies),
+        split_r_hat=r_hat,
         autocorrelation_time=tau * schedule.thin_by,
         phase_zone=zone,
         kernel=kernel,
