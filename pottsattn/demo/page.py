@@ -9,7 +9,14 @@ from pathlib import Path
 
 from pottsattn._storage import provenance, write_csv
 from pottsattn.comparison import compare, coupling_pairs
-from pottsattn.demo.job import CURVE_ALPHAS, METHODS, DemoResult, Deviation, Example
+from pottsattn.demo.job import (
+    CURVE_ALPHAS,
+    METHODS,
+    TRAINING_STEPS,
+    DemoResult,
+    Deviation,
+    Example,
+)
 from pottsattn.plotting import (
     METHOD_LABELS,
     METHOD_MARKERS,
@@ -218,6 +225,8 @@ def _how_section(result: DemoResult) -> Section:
             f"--out theory_{curve.estimator}_{curve.ridge_kind}.h5"
         )
     fit = f"--fields none --ridge {settings.ridge:g} --seed {settings.seed}"
+    options = dict.fromkeys(METHODS, fit)
+    options["attention"] += f" --max-steps {TRAINING_STEPS}"
     lines += [
         "pottsattn plot theory_*.h5 points.h5 --out learning_curve.png",
         "pottsattn plot theory_*.h5 points.h5 --observable coupling_error --out coupling_error.png",
@@ -225,7 +234,7 @@ def _how_section(result: DemoResult) -> Section:
         "pottsattn plot attention.h5 --out training.png",
         "",
         "# the fits of these figures once more, and their losses",
-        *(f"pottsattn fit train.h5 --method {m} {fit} --out again_{m}.h5" for m in METHODS),
+        *(f"pottsattn fit train.h5 --method {m} {options[m]} --out again_{m}.h5" for m in METHODS),
         "pottsattn compare again_*.h5 --test test.h5",
     ]
     schedule = first.dataset.origin["schedule"]
