@@ -104,7 +104,8 @@ def _sample(arguments: argparse.Namespace) -> int:
         )
     dataset = result.dataset
     if arguments.model is not None:
-        dataset = replace(dataset, **_labels(arguments.model))
+        origin = {**dataset.origin, "source": {"file": arguments.model}}
+        dataset = replace(dataset, origin=origin, **_labels(arguments.model))
     dataset.save(arguments.out, seed=arguments.seed)
     report = {
         "file": arguments.out,

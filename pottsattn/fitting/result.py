@@ -233,6 +233,7 @@ class FitResult:
         return {
             "method": self.method,
             "converged": self.converged,
+            "interrupted": self.interrupted,
             "message": self.message,
             "objective": self.objective,
             "train_loss": self.train_loss,
