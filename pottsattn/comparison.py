@@ -220,11 +220,8 @@ def coupling_pairs(fit: FitResult, truth: PottsModel) -> tuple[Array, Array]:
     fitted, true = _gauged(fit.couplings.symmetrized()), _gauged(truth.couplings)
     upper = np.triu_indices(truth.length, 1)
     if _n_heads(fitted) == 1 and _n_heads(true) == 1:
-        fitted_a, fitted_u = fitted.factors()
-        true_a, true_u = true.factors()
-        scale = np.linalg.norm(fitted_u) / np.linalg.norm(true_u)
-        scale *= np.sign(np.vdot(fitted_u, true_u)) or 1.0
-        return true_a[0][upper], scale * fitted_a[0][upper]
+        interactions = fitted.with_scale_of(true).factors()[0][0]
+        return true.factors()[0][0][upper], interactions[upper]
     return true.to_dense()[upper].ravel(), fitted.to_dense()[upper].ravel()
 
 

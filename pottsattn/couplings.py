@@ -139,6 +139,22 @@ class Couplings:
             np.concatenate([color_similarity, color_similarity.transpose(0, 2, 1)]),
         )
 
+    def with_scale_of(self, reference: Couplings) -> Couplings:
+        """Return the same J of one head, (c A, U / c), with |U|_F of `reference` and <U, U*> >= 0.
+
+        A and U share a scale and a sign; this fixes both, so that interactions can be compared.
+        Both couplings are taken as they are: bring them to the zero-sum gauge first.
+        """
+        interactions, color_similarity = self.factors()
+        _, wanted = reference.factors()
+        if len(color_similarity) != 1 or len(wanted) != 1:
+            raise TypeError("the scale between A and U is fixed for one head only")
+        norm = np.linalg.norm(color_similarity)
+        scale = norm / np.linalg.norm(wanted) if norm > 0.0 else 1.0
+        if np.vdot(color_similarity, wanted) < 0.0:
+            scale = -scale
+        return Couplings(scale * interactions, color_similarity / scale)
+
     def zero_sum(self, fields: Array) -> tuple[Array, Couplings]:
         """Return (fields, couplings) in the zero-sum gauge: every conditional stays the same.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import random_couplings
 from numpy.testing import assert_allclose
 
 from pottsattn.couplings import (
@@ -108,3 +109,15 @@ def test_average_product_correction_matches_nested_loops(rng):
         expected = 0.0 if i == j else score[i, j] - mean_i * mean_j / mean
         assert corrected[i, j] == pytest.approx(expected, abs=1e-14)
     assert not average_product_correction(np.zeros((3, 3))).any()
+
+
+def test_scale_between_interactions_and_similarity_is_fixed(rng):
+    reference = random_couplings("factored", rng)
+    interactions, similarity = reference.factors()
+    for factor in (-3.0, 0.2):
+        other = Couplings(factor * interactions, similarity / factor)
+        fixed = other.with_scale_of(reference)
+        assert_allclose(fixed.factors()[0], interactions, rtol=1e-12)
+        assert_allclose(fixed.factors()[1], similarity, rtol=1e-12)
+    with pytest.raises(TypeError, match="one head only"):
+        reference.with_scale_of(random_couplings("two-heads", rng))
