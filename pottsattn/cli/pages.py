@@ -17,7 +17,7 @@ OBSERVABLES = ("test_loss", "train_loss", "coupling_error")
 PAPERS = {
     "attention": "R. Rende, F. Gerace, A. Laio, S. Goldt, Mapping of attention mechanisms to a "
     "generalized Potts model, Phys. Rev. Research 6, 023057 (2024)",
-    "plm": "M. Ekeberg, C. Lovkvist, Y. Lan, M. Weigt, E. Aurell, Improved contact prediction in "
+    "plm": "M. Ekeberg, C. Lövkvist, Y. Lan, M. Weigt, E. Aurell, Improved contact prediction in "
     "proteins: using pseudolikelihoods to infer Potts models, Phys. Rev. E 87, 012707 (2013)",
     "apc": "S. D. Dunn, L. M. Wahl, G. B. Gloor, Mutual information without the influence of "
     "phylogeny or entropy dramatically improves residue contact prediction, Bioinformatics 24, "

@@ -108,7 +108,9 @@ def optimal_ridge(
 
     The ridge is searched on a logarithmic grid from 1e-4 to 1e3 and refined to about 1e-4 relative.
     Where the smallest test loss lies at an end of that range there is no optimal ridge: the point
-    is NaN and not converged. Parameters, errors and references as for `learning_curve`.
+    and its ridge are NaN, not converged. Where the equations do not converge near the optimum, the
+    ridge is the nearest of the grid and the rest NaN. Parameters, errors and references as for
+    `learning_curve`.
 
     Examples
     --------
@@ -181,7 +183,13 @@ def _best_over_ridge(solver: StudentSolver, alpha: float) -> SolvedPoint:
     solver.forget()
     losses = [loss(log_ridge, n_rules=1) for log_ridge in grid]
     best = int(np.argmin(losses))
-    if best in (0, len(grid) - 1) or not np.isfinite(losses[best - 1 : best + 2]).all():
+    # A ridge of NaN says that there is no optimum; one that cannot be computed keeps its place.
+    unresolved = unsolved(
+        alpha, math.exp(grid[best]), "the equations do not converge near the optimal ridge"
+    )
+    if not np.isfinite(losses[max(best - 1, 0) : best + 2]).all():
+        return unresolved
+    if best in (0, len(grid) - 1):
         problem = f"no optimal ridge between {RIDGE_BRACKET[0]:g} and {RIDGE_BRACKET[1]:g}"
         return unsolved(alpha, math.nan, problem)
     solver.forget()
@@ -193,7 +201,7 @@ def _best_over_ridge(solver: StudentSolver, alpha: float) -> SolvedPoint:
         options={"xatol": LOG_RIDGE_TOLERANCE},
     )
     if not points:
-        return unsolved(alpha, math.nan, "the equations do not converge near the optimal ridge")
+        return unresolved
     return min(points, key=lambda point: mean_loss(n_states, *point.test_overlaps))
 
 

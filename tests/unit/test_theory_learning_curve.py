@@ -227,3 +227,21 @@ def test_json_keys_are_the_published_ones():
         "ferromagnetic_scale": None,
         "first_order_bound": None,
     }
+
+
+def test_an_optimum_that_cannot_be_computed_is_told_from_none(monkeypatch):
+    from pottsattn.theory.solver import StudentSolver, unsolved
+
+    solve = StudentSolver.solve
+
+    def fail_at_moderate_ridge(self, alpha, ridge, **options):
+        if 0.3 < ridge < 3.0:
+            return unsolved(alpha, ridge, "planted")
+        return solve(self, alpha, ridge, **options)
+
+    monkeypatch.setattr(StudentSolver, "solve", fail_at_moderate_ridge)
+    with pytest.warns(ConvergenceWarning, match="do not converge near the optimal ridge"):
+        curve = optimal_ridge(3, 1.5, [4.0])
+    assert np.isfinite(curve.ridge[0])
+    assert np.isnan(curve.test_loss[0])
+    assert not curve.converged[0]
