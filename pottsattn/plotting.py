@@ -213,7 +213,7 @@ def plot_couplings(
     """Draw fitted against true couplings (as `comparison.coupling_pairs` returns them)."""
     ax = ax or new_figure()[0]
     limit = 1.05 * float(max(np.abs(true).max(), np.abs(fitted).max(), 1e-12))
-    ax.plot([-limit, limit], [-limit, limit], color=GRAY, linewidth=0.8, zorder=1)
+    ax.axline((0.0, 0.0), slope=1.0, color=GRAY, linewidth=0.8, zorder=1)
     size, opacity = (5, 0.35) if len(true) < MANY_POINTS else (2, 0.1)
     ax.scatter(true, fitted, s=size, alpha=opacity, color=color, linewidths=0, zorder=2)
     ax.set_xlim(-limit, limit)
