@@ -230,7 +230,7 @@ def _gauged(couplings: Couplings) -> Couplings:
 
 
 def _n_heads(couplings: Couplings) -> int:
-    return couplings.factors()[0].shape[0] if couplings.is_factored else 0
+    return couplings.n_heads if couplings.is_factored else 0
 
 
 def _check_labels(name: str, fit: FitResult, test: SequenceDataset) -> None:

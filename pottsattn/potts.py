@@ -3,8 +3,8 @@
     P(s) = exp(-H(s)) / Z,    H(s) = -sum_{i<j} J_ij(s_i, s_j) - sum_i h_i(s_i),
 
 energies in units of k_B T: an inverse temperature is a factor on fields and couplings
-(`PottsModel.scaled`), and what a file holds is what was sampled. Couplings are dense or factored,
-see `pottsattn.couplings`; conventions are those of docs/conventions.md.
+(`PottsModel.scaled`), and what a file holds is what was sampled. Couplings are dense, factored or
+factored and sparse, see `pottsattn.couplings`; conventions are those of docs/conventions.md.
 
 Reference: Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), eqs. 1-3.
 """
@@ -27,6 +27,7 @@ from pottsattn._validate import (
     check_sequences,
 )
 from pottsattn.couplings import Couplings, inner_product, sequence_blocks
+from pottsattn.graph import NeighborLists, check_edges
 
 if TYPE_CHECKING:
     import h5py
@@ -35,13 +36,16 @@ __all__ = ["PottsModel", "log_softmax", "read_couplings", "write_couplings"]
 
 Array = NDArray[np.float64]
 SYMMETRY_TOLERANCE = 1e-6
+WRITTEN_AS_ARRAY = 1024  # largest length of a sparse model whose file holds (L, L) interactions
+READ_AS_ARRAY = 64  # largest length of a model that is never made sparse on reading
+SPARSE_SHARE = 0.05  # of entries that are not zero, below which a longer one is
 
 
 class PottsModel:
     """A Potts model on `length` sites with `n_states` states each.
 
-    Build one with `PottsModel.factored` or `PottsModel.dense`, or with an ensemble of
-    `pottsattn.ensembles`.
+    Build one with `PottsModel.factored`, `PottsModel.from_edges` or `PottsModel.dense`, or with an
+    ensemble of `pottsattn.ensembles`.
 
     Attributes
     ----------
@@ -109,18 +113,56 @@ class PottsModel:
         a = check_array("interactions", array, (None, None, None))
         if a.shape[1] != a.shape[2]:
             raise InputError(f"interactions must be square per head, got {a.shape}")
-        if color_similarity is None:
-            if n_states is None:
-                raise InputError("give n_states, or color_similarity, which implies it")
-            identity = np.eye(check_at_least("n_states", n_states, 2))
-            color_similarity = np.broadcast_to(identity, (a.shape[0], *identity.shape))
-        similarity = np.asarray(color_similarity, dtype=np.float64)
-        similarity = similarity[None] if similarity.ndim == 2 else similarity
-        size = n_states or similarity.shape[-1]
-        u = check_array("color_similarity", similarity, (a.shape[0], size, size))
-        couplings = Couplings(interactions=a, color_similarity=u)
+        u = _color_similarity(color_similarity, n_states, a.shape[0])
         h = np.zeros((a.shape[1], u.shape[1])) if fields is None else np.asarray(fields)
-        return cls(h, couplings)
+        return cls(h, Couplings(a, u))
+
+    @classmethod
+    def from_edges(
+        cls,
+        edges: ArrayLike,
+        *,
+        n_states: int | None = None,
+        strengths: ArrayLike = 1.0,
+        color_similarity: ArrayLike | None = None,
+        fields: ArrayLike | None = None,
+        length: int | None = None,
+    ) -> PottsModel:
+        """Return the model J_ij(a, b) = A_ij U_ab with A given pair by pair, held sparse.
+
+        Memory grows with the number of pairs, not with length^2.
+
+        Parameters
+        ----------
+        edges : int, shape (n_edges, 2)
+            Pairs of sites, counted from 0, each pair once and in either order.
+        n_states
+            C; may be left out if `color_similarity` implies it.
+        strengths : scalar or shape (n_edges,)
+            A_ij of each pair, in units of k_B T.
+        color_similarity : shape (n_states, n_states), optional
+            U, symmetric; the identity (standard Potts model) if left out.
+        fields : shape (length, n_states), optional
+            h; zero if left out.
+        length
+            Number of sites; the largest site + 1 if left out.
+
+        Raises
+        ------
+        InputError
+            A site out of range or joined with itself, a pair given twice, or wrong shapes.
+
+        Examples
+        --------
+        >>> PottsModel.from_edges([(0, 1), (1, 2), (2, 0)], n_states=3, strengths=0.5)
+        PottsModel(length=3, n_states=3, sparse, heads=1)
+        """
+        pairs, length = check_edges(edges, length)
+        each = np.broadcast_to(strengths, len(pairs)) if np.ndim(strengths) == 0 else strengths
+        a = check_array("strengths", each, (len(pairs),))[None]
+        u = _color_similarity(color_similarity, n_states, 1)
+        h = np.zeros((length, u.shape[1])) if fields is None else np.asarray(fields)
+        return cls(h, Couplings(NeighborLists.from_pairs(length, pairs, a, a), u))
 
     @classmethod
     def dense(cls, couplings: ArrayLike, *, fields: ArrayLike | None = None) -> PottsModel:
@@ -169,10 +211,8 @@ class PottsModel:
         states = self._check(sequences)
         energy = np.empty(len(states))
         for block in sequence_blocks(len(states), self.length * self.n_states):
-            chosen = states[block]
-            pairs = np.take_along_axis(self.couplings.logits(chosen), chosen[:, :, None], axis=2)
-            fields = self.fields[np.arange(self.length), chosen]  # (M, L)
-            energy[block] = -(0.5 * pairs[:, :, 0] + fields).sum(axis=1)
+            fields = self.fields[np.arange(self.length), states[block]]  # (M, L)
+            energy[block] = -(self.couplings.pair_sums(states[block]) + fields.sum(axis=1))
         return energy
 
     def log_conditionals(self, sequences: ArrayLike) -> Array:
@@ -232,7 +272,8 @@ class PottsModel:
     def __repr__(self) -> str:
         form = "dense"
         if self.couplings.is_factored:
-            form = f"factored, heads={self.couplings.factors()[0].shape[0]}"
+            form = "sparse" if self.couplings.is_sparse else "factored"
+            form += f", heads={self.couplings.n_heads}"
         name = f"{self.ensemble}, " if self.ensemble else ""
         return f"PottsModel({name}length={self.length}, n_states={self.n_states}, {form})"
 
@@ -245,18 +286,33 @@ def log_softmax(logits: Array) -> Array:
 
 
 def write_couplings(group: h5py.Group, fields: Array, couplings: Couplings) -> None:
-    """Write `fields` and either `couplings` or `interactions` + `color_similarity`."""
+    """Write `fields`, and `couplings` or `interactions` + `color_similarity`.
+
+    Sparse couplings of more than 1024 sites have `edges` and `strengths` instead of `interactions`,
+    see docs/formats.md.
+    """
     group.create_dataset("fields", data=fields)
-    if couplings.is_factored:
-        interactions, color_similarity = couplings.factors()
-        group.create_dataset("interactions", data=interactions)
-        group.create_dataset("color_similarity", data=color_similarity)
-    else:
+    if not couplings.is_factored:
         group.create_dataset("couplings", data=couplings.to_dense())
+        return
+    group.create_dataset("color_similarity", data=couplings.color_similarity)
+    if not couplings.is_sparse:
+        group.create_dataset("interactions", data=couplings.interactions)
+    elif couplings.length <= WRITTEN_AS_ARRAY:
+        group.create_dataset("interactions", data=couplings.factors()[0], compression="gzip")
+    else:
+        edges, (forward, backward) = couplings.neighbor_lists().pairs()
+        group.create_dataset("edges", data=edges)
+        group.create_dataset("strengths", data=forward)
+        if not np.array_equal(forward, backward):
+            group.create_dataset("strengths_back", data=backward)
 
 
 def read_couplings(group: h5py.Group) -> tuple[Array, Couplings]:
-    """Return (fields, couplings) as written by `write_couplings`; InputError for wrong shapes."""
+    """Return (fields, couplings) as written by `write_couplings`; InputError for wrong shapes.
+
+    Interactions of more than 64 sites come back sparse if less than 5 % of them are not zero.
+    """
 
     def read(name: str, *shape: int) -> Array:
         array = np.asarray(group[name][()], dtype=np.float64)
@@ -268,15 +324,38 @@ def read_couplings(group: h5py.Group) -> tuple[Array, Couplings]:
     fields = read("fields", length, n_states)
     if "couplings" in group:
         return fields, Couplings(dense=read("couplings", length, length, n_states, n_states))
-    n_heads = len(group["interactions"])
-    return fields, Couplings(
-        read("interactions", n_heads, length, length),
-        read("color_similarity", n_heads, n_states, n_states),
-    )
+    n_heads = len(group["strengths" if "edges" in group else "interactions"])
+    color_similarity = read("color_similarity", n_heads, n_states, n_states)
+    if "edges" in group:
+        edges, _ = check_edges(group["edges"][()], length)
+        forward = read("strengths", n_heads, len(edges))
+        backward = forward
+        if "strengths_back" in group:
+            backward = read("strengths_back", n_heads, len(edges))
+        lists = NeighborLists.from_pairs(length, edges, forward, backward)
+        return fields, Couplings(lists, color_similarity)
+    interactions = read("interactions", n_heads, length, length)
+    if length > READ_AS_ARRAY and np.count_nonzero(interactions) < SPARSE_SHARE * interactions.size:
+        return fields, Couplings(NeighborLists.from_dense(interactions), color_similarity)
+    return fields, Couplings(interactions, color_similarity)
+
+
+def _color_similarity(
+    color_similarity: ArrayLike | None, n_states: int | None, n_heads: int
+) -> Array:
+    if color_similarity is None:
+        if n_states is None:
+            raise InputError("give n_states, or color_similarity, which implies it")
+        identity = np.eye(check_at_least("n_states", n_states, 2))
+        color_similarity = np.broadcast_to(identity, (n_heads, *identity.shape))
+    similarity = np.asarray(color_similarity, dtype=np.float64)
+    similarity = similarity[None] if similarity.ndim == 2 else similarity
+    size = n_states or similarity.shape[-1]
+    return check_array("color_similarity", similarity, (n_heads, size, size))
 
 
 def _check_symmetric(couplings: Couplings) -> None:
-    diagonal = max(float(np.abs(row[site]).max()) for site, row in enumerate(couplings.rows()))
+    diagonal = float(np.abs(couplings.diagonal()).max())
     if diagonal != 0.0:
         raise InputError(
             f"couplings of a site with itself must be 0, found {diagonal:.3g}; clear the diagonal"

@@ -10,12 +10,13 @@ import pytest
 
 from pottsattn.couplings import Couplings
 from pottsattn.ensembles import chain
+from pottsattn.graph import NeighborLists
 from pottsattn.potts import PottsModel
 
 # Read by torch and numba when they are imported: on problems this small, threads only wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-FORMS = ("dense", "factored", "two-heads")
+FORMS = ("dense", "factored", "two-heads", "sparse", "sparse two-heads")
 
 
 def random_couplings(
@@ -26,9 +27,13 @@ def random_couplings(
     if form == "dense":
         blocks = rng.normal(scale=0.6, size=(length, length, n_states, n_states))
         return Couplings(dense=blocks * off_diagonal[:, :, None, None])
-    n_heads = {"factored": 1, "two-heads": 2}[form]
+    n_heads = 2 if form.endswith("two-heads") else 1
     interactions = rng.normal(scale=0.6, size=(n_heads, length, length)) * off_diagonal
-    return Couplings(interactions, rng.normal(size=(n_heads, n_states, n_states)))
+    similarity = rng.normal(size=(n_heads, n_states, n_states))
+    if form.startswith("sparse"):
+        interactions[0, 1, 2] = interactions[:, 0, 3] = interactions[:, 3] = 0.0
+        return Couplings(NeighborLists.from_dense(interactions), similarity)
+    return Couplings(interactions, similarity)
 
 
 def random_model(
@@ -42,6 +47,9 @@ def random_model(
         return PottsModel.factored(
             (interactions + interactions.T) / 2.0, similarity + similarity.T, fields=fields
         )
+    if form == "sparse":
+        similarity = couplings.color_similarity
+        couplings = Couplings(couplings.interactions, similarity + similarity.transpose(0, 2, 1))
     if form == "two-heads":  # (A, U) and (A^T, U^T): symmetric as a sum only
         couplings = Couplings(*(factor[:1] for factor in couplings.factors()))
     return PottsModel(fields, couplings.symmetrized())

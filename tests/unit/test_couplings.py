@@ -79,6 +79,7 @@ def test_inner_product_is_that_of_the_tensors(row_couplings, rng):
     other = Couplings(rng.normal(size=(3, 4, 4)), rng.normal(size=(3, 3, 3)))
     expected = np.vdot(row_couplings.to_dense(), other.to_dense())
     assert_allclose(inner_product(row_couplings, other), expected, rtol=1e-12)
+    assert_allclose(inner_product(other, row_couplings), expected, rtol=1e-12)
     dense = Couplings(dense=other.to_dense())
     assert_allclose(inner_product(row_couplings, dense), expected, rtol=1e-12)
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from pottsattn import InputError
-from pottsattn.ensembles import ENSEMBLES, chain, generalized, sk_potts
+from pottsattn.ensembles import ENSEMBLES, chain, generalized, lattice_2d, sk_potts
 
 
 @pytest.mark.parametrize("ensemble", [sk_potts, generalized])
@@ -41,9 +41,33 @@ def test_chain_couples_neighbors_only():
     assert_allclose(interactions, 0.7 * (np.eye(4, k=1) + np.eye(4, k=-1)), rtol=0)
 
 
+@pytest.mark.parametrize("side", [2, 3, 4])
+def test_lattice_matches_loops(side):
+    expected = np.zeros((side**2, side**2))
+    for y, x in np.ndindex(side, side):
+        for down, right in [(1, 0), (-1, 0), (0, 1), (0, -1)]:
+            neighbor = (y + down) % side * side + (x + right) % side
+            expected[side * y + x, neighbor] += 0.7  # twice for the double links of side 2
+    model = lattice_2d(side**2, 3, 0.7)
+    assert model.couplings.is_sparse
+    (interactions,), (similarity,) = model.couplings.factors()
+    assert_allclose(interactions, expected, rtol=0)
+    assert_allclose(similarity, np.eye(3), rtol=0)
+    assert (expected.sum(axis=1) == 4 * 0.7).all()
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [(12, "got 12; 9 and 16 are nearest"), (2, "got 2; 4 is nearest"), (3, "got 3; 4 is nearest")],
+)
+def test_lattice_needs_a_square(length, text):
+    with pytest.raises(InputError, match=f"square .*{text}"):
+        lattice_2d(length, 3, 1.0)
+
+
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_ensembles_name_themselves_repeat_and_refuse_bad_sizes(name):
-    first, second = (ENSEMBLES[name](6, 3, 1.5, 11) for _ in range(2))
+    first, second = (ENSEMBLES[name](9, 3, 1.5, 11) for _ in range(2))
     assert (first.ensemble, first.coupling_scale) == (name, 1.5)
     assert_allclose(first.to_dense(), second.to_dense(), rtol=0)
     for sizes, text in [((1, 3, 1.0), "length"), ((5, 1, 1.0), "n_states"), ((5, 3, -1.0), "neg")]:

@@ -9,8 +9,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from pottsattn import InputError
-from pottsattn.ensembles import chain
-from pottsattn.exact import all_states, enumerate_states, solve_chain
+from pottsattn.ensembles import chain, lattice_2d
+from pottsattn.exact import all_states, enumerate_states, solve_chain, solve_torus
 from pottsattn.potts import PottsModel
 
 
@@ -66,3 +66,45 @@ def test_long_chain_has_its_closed_form():
 def test_transfer_matrix_refuses_distant_couplings(tiny_model):
     with pytest.raises(InputError, match="neighbours only"):
         solve_chain(tiny_model)
+
+
+@pytest.mark.parametrize(("n", "n_states"), [(2, 2), (2, 3), (2, 5), (3, 2), (3, 3)])
+@pytest.mark.parametrize("coupling_scale", [0.0, 0.9, 6.0])
+def test_torus_matches_enumeration(n, n_states, coupling_scale):
+    model = lattice_2d(n**2, n_states, coupling_scale)
+    exact, solved = enumerate_states(model), solve_torus(n, n_states, coupling_scale)
+    energies = model.energy(exact.states)
+    mean = exact.probabilities @ energies
+    variance = exact.probabilities @ (energies - mean) ** 2
+    assert_allclose(solved.log_partition, exact.log_partition, rtol=1e-12)
+    assert_allclose(solved.mean_energy, mean, rtol=1e-11)
+    assert_allclose(solved.energy_variance, variance, rtol=1e-10)
+
+
+@pytest.mark.parametrize("n_states", [2, 3, 4])
+def test_moments_of_the_torus_are_derivatives_of_its_partition_function(n_states):
+    scale, step = 0.8, 0.002
+    below, here, above = (solve_torus(4, n_states, scale + k * step) for k in (-1, 0, 1))
+    slope = (above.log_partition - below.log_partition) / (2 * step)
+    curvature = (above.log_partition - 2 * here.log_partition + below.log_partition) / step**2
+    assert_allclose(here.mean_energy, -scale * slope, rtol=1e-4)
+    assert_allclose(here.energy_variance, scale**2 * curvature, rtol=1e-3)
+
+
+def test_torus_of_other_sides_and_strong_couplings():
+    # Two-state lattice: the ground states, then one flipped site, which breaks four of 2 n^2 bonds.
+    for n in (3, 5, 7):
+        solved = solve_torus(n, 2, 20.0)
+        flips = n**2 * np.exp(-80.0)
+        assert_allclose(solved.log_partition, np.log(2) + 40.0 * n**2, rtol=1e-14)
+        assert_allclose(solved.energy_variance, 80.0**2 * flips, rtol=1e-12)
+
+
+def test_torus_refuses_what_is_too_large():
+    for arguments, text in [
+        ((13, 2, 1.0), "too many"),
+        ((1, 2, 1.0), "n must"),
+        ((3, 2, -1), "neg"),
+    ]:
+        with pytest.raises(InputError, match=text):
+            solve_torus(*arguments)
