@@ -21,16 +21,21 @@ if TYPE_CHECKING:
     from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
     from pottsattn.fitting.training import train_masked
     from pottsattn.potts import PottsModel
+    from pottsattn.reading import SequenceFile
     from pottsattn.sampling.sampler import Schedule, sample
     from pottsattn.theory.learning_curve import learning_curve
+    from pottsattn.torch_data import ChunkShuffle, TorchSequences
 
 __all__ = [
+    "ChunkShuffle",
     "ConvergenceWarning",
     "FactoredAttention",
     "InputError",
     "PottsModel",
     "Schedule",
     "SequenceDataset",
+    "SequenceFile",
+    "TorchSequences",
     "__version__",
     "compare",
     "fit_pseudolikelihood",
@@ -41,10 +46,13 @@ __all__ = [
 ]
 
 _HOME = {
+    "ChunkShuffle": "pottsattn.torch_data",
     "FactoredAttention": "pottsattn.fitting.attention",
     "PottsModel": "pottsattn.potts",
     "Schedule": "pottsattn.sampling.sampler",
     "SequenceDataset": "pottsattn.dataset",
+    "SequenceFile": "pottsattn.reading",
+    "TorchSequences": "pottsattn.torch_data",
     "compare": "pottsattn.comparison",
     "fit_pseudolikelihood": "pottsattn.fitting.pseudolikelihood",
     "learning_curve": "pottsattn.theory.learning_curve",

@@ -16,6 +16,7 @@ import platform
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ __all__ = [
     "is_hdf5",
     "open_hdf5",
     "provenance",
+    "read_only",
     "to_json",
     "write_csv",
     "write_whole",
@@ -44,6 +46,8 @@ __all__ = [
 
 FORMAT_PREFIX = "pottsattn."
 HASH_BLOCK_BYTES = 1 << 24
+LOCK_PATIENCE = 2.0  # seconds that a reader waits for a writer
+LOCK_POLL = 0.05
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
@@ -153,14 +157,13 @@ class _PatientFile(io.FileIO):
         return size or 0
 
 
-@contextmanager
-def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator[h5py.File]:
-    """Give a read-only HDF5 file of this package; `kind` (such as "fit") is checked if given.
+def read_only(path: str | os.PathLike[str]) -> h5py.File:
+    """Return an open HDF5 file, whatever it holds; a locked one is waited for, for 2 s.
 
     Raises
     ------
     InputError
-        No such file, not HDF5, truncated, not ours, or of another kind.
+        No such file, not HDF5, truncated, not readable, or still locked.
     """
     import h5py
 
@@ -169,13 +172,36 @@ def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator
         raise InputError(f"cannot read {source}: it is a directory, expected a file")
     if not os.path.exists(source):
         raise InputError(f"cannot read {source}: no such file")
-    try:
-        file = h5py.File(source, "r")
-    except OSError as error:
-        if isinstance(error, PermissionError):
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            return h5py.File(source, "r")
+        except PermissionError as error:
             raise InputError(f"cannot read {source}: permission denied") from error
-        state = "truncated or damaged" if is_hdf5(source) else "not an HDF5 file"
-        raise InputError(f"cannot read {source}: {state}") from error
+        except OSError as error:
+            locked = "unable to lock file" in str(error)
+            if not locked:
+                state = "truncated or damaged" if is_hdf5(source) else "not an HDF5 file"
+                raise InputError(f"cannot read {source}: {state}") from error
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"cannot read {source}: it is locked, as by a program that writes to it "
+                    f"(waited {LOCK_PATIENCE:g} s); try again when that has ended"
+                ) from error
+        time.sleep(LOCK_POLL)
+
+
+@contextmanager
+def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator[h5py.File]:
+    """Give a read-only HDF5 file of this package; `kind` (such as "fit") is checked if given.
+
+    Raises
+    ------
+    InputError
+        As `read_only`, or not ours, or of another kind.
+    """
+    source = Path(path)
+    file = read_only(source)
     with file:
         try:
             _check_format(file, source, kind)
