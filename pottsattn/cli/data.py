@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pottsattn._storage import content_hash, open_hdf5
 from pottsattn._validate import InputError
 from pottsattn.cli._shell import (
     DONE,
+    NOT_CONVERGED,
     add_command,
     add_data_options,
     bar,
@@ -17,6 +18,9 @@ from pottsattn.cli._shell import (
     read_data,
     say,
 )
+
+if TYPE_CHECKING:
+    from pottsattn.sampling.result import SampleResult
 
 __all__ = ["add_commands"]
 
@@ -34,11 +38,21 @@ def add_commands(commands: Any) -> None:
         metavar="FILE",
         help="sample the model in FILE: a data set, a model or a fit, symmetrized",
     )
-    sample.add_argument("--ensemble", help="sk-potts, generalized or chain (default: sk-potts)")
+    sample.add_argument(
+        "--ensemble", help="sk-potts, generalized, chain or lattice-2d (default: sk-potts)"
+    )
+    sample.add_argument(
+        "--edges",
+        metavar="FILE",
+        help="sample the Potts model of a graph: lines `i j [strength]`, sites from 0",
+    )
     sample.add_argument("--length", type=int, metavar="L", help="number of sites")
     sample.add_argument("--states", type=int, metavar="C", help="number of states of a site")
     sample.add_argument(
-        "--coupling-scale", type=float, metavar="J", help="strength of the couplings, in k_B T"
+        "--coupling-scale",
+        type=float,
+        metavar="J",
+        help="strength of the couplings, in k_B T; with --edges a factor on strengths (default: 1)",
     )
     sample.add_argument(
         "--sequences", type=int, metavar="M", required=True, help="number of sequences"
@@ -51,16 +65,50 @@ def add_commands(commands: Any) -> None:
         metavar="B",
         help="factor on fields and couplings; the model is stored with it",
     )
-    sample.add_argument("--chains", type=int, default=64, metavar="K", help="independent chains")
-    sample.add_argument(
+    chains = sample.add_argument_group("chains")
+    chains.add_argument(
+        "--chains",
+        type=int,
+        metavar="K",
+        help="independent chains (default: 64), or ladders with --tempering (default: 8)",
+    )
+    chains.add_argument(
         "--warmup",
         type=int,
         default=200,
         metavar="W",
         help="sweeps of a chain before it keeps its first sequence",
     )
-    sample.add_argument(
+    chains.add_argument(
         "--thin", type=int, default=10, metavar="T", help="sweeps between kept sequences of a chain"
+    )
+    chains.add_argument(
+        "--move",
+        default="heat-bath",
+        metavar="NAME",
+        help="heat-bath, metropolis, or the cluster moves swendsen-wang and wolff of ferromagnets",
+    )
+    chains.add_argument(
+        "--start",
+        default="random",
+        metavar="NAME",
+        help="random, ordered, annealed, or two: half random, half ordered, which must meet",
+    )
+    chains.add_argument(
+        "--initial",
+        metavar="DATA",
+        help="start from the sequences of a data set (with --start two: half of the chains)",
+    )
+    chains.add_argument(
+        "--tempering",
+        action="store_true",
+        help="exchange replicas on a ladder of temperatures that is found by itself",
+    )
+    chains.add_argument(
+        "--min-ess",
+        type=float,
+        metavar="X",
+        help="double the thinning until the effective sample size is at least X, or exit with 3",
     )
 
     split = add_command(
@@ -81,53 +129,81 @@ def add_commands(commands: Any) -> None:
 
 
 def _sample(arguments: argparse.Namespace) -> int:
-    from dataclasses import replace
-
     import numpy as np
 
-    from pottsattn.sampling.sampler import Schedule, sample
+    from pottsattn.dataset import read_dataset
+    from pottsattn.sampling.sampler import Schedule, Tempering, sample_to_file
 
-    check_output(arguments.out, arguments.model)
+    check_output(arguments.out, arguments.model, arguments.edges, arguments.initial)
     generator = np.random.default_rng(arguments.seed)
     model = _model(arguments, generator)
     if arguments.inverse_temperature != 1.0:
         model = model.scaled(arguments.inverse_temperature)
-    schedule = Schedule(arguments.chains, arguments.warmup, arguments.thin)
+    n_chains = arguments.chains
+    if n_chains is None:
+        n_chains = 8 if arguments.tempering else 64
+    schedule = Schedule(n_chains, arguments.warmup, arguments.thin, arguments.move, arguments.start)
+    initial = None
+    if arguments.initial is not None:
+        initial = read_dataset(arguments.initial, n_states=model.n_states).sequences
+    labels = None if arguments.model is None else _labels(arguments.model)
+    facts: dict[str, Any] = {"seed": arguments.seed}
+    if arguments.model is not None:
+        facts["source"] = {"file": arguments.model}
     with bar("sampling", "sweep") as progress:
-        result = sample(
+        result = sample_to_file(
             model,
             arguments.sequences,
+            arguments.out,
             schedule=schedule,
+            tempering=Tempering() if arguments.tempering else None,
+            min_ess=arguments.min_ess,
+            initial=initial,
             rng=generator,
             n_threads=arguments.threads,
             progress=progress,
+            labels=labels,
+            facts=facts,
         )
-    dataset = result.dataset
-    if arguments.model is not None:
-        origin = {**dataset.origin, "source": {"file": arguments.model}}
-        dataset = replace(dataset, origin=origin, **_labels(arguments.model))
-    dataset.save(arguments.out, seed=arguments.seed)
-    report = {
-        "file": arguments.out,
-        **result.to_dict(),
-        "resumed_from": None,
-    }
+    say(arguments, {"file": arguments.out, **result.to_dict()}, _describe(result, arguments))
+    return DONE if result.converged else NOT_CONVERGED
+
+
+def _describe(result: SampleResult, arguments: argparse.Namespace) -> str:
+    import numpy as np
+
     # Between kept sequences nothing is seen: a time of one spacing is only a bound.
-    bound = "at most " if result.autocorrelation_time <= arguments.thin else ""
-    diagnostics = (
-        f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
-        f"autocorrelation time {bound}{result.autocorrelation_time:.3g} sweeps (of the energy)"
-    )
+    bound = "at most " if result.autocorrelation_time <= result.thin_by else ""
+    lines = [f"{arguments.out}: {result.n_sequences} sequences, the model and the traces"]
+    if result.resumed_from is not None:
+        lines[0] += f" (resumed from {result.resumed_from})"
     if np.isnan(result.ess):
-        diagnostics = "too few sequences per chain for diagnostics; raise --sequences to have them"
-    say(
-        arguments,
-        report,
-        f"{arguments.out}: {result.dataset!r}\n{diagnostics}\n"
+        lines.append("too few sequences per chain for diagnostics; raise --sequences to have them")
+    else:
+        lines.append(
+            f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
+            f"autocorrelation time {bound}{result.autocorrelation_time:.3g} sweeps (the worse of "
+            "energy and overlap)"
+        )
+        lines.append(f"warm-up {arguments.warmup} sweeps; {result.warmup.message}")
+    if result.thin_by != arguments.thin:
+        lines.append(f"thinning raised from {arguments.thin} to {result.thin_by} sweeps")
+    if result.two_start is not None:
+        lines.append(result.two_start.message)
+    if result.tempering is not None:
+        ladder = result.tempering
+        lines.append(
+            f"tempering: {len(ladder.inverse_temperatures)} inverse temperatures, swap rates "
+            f"{ladder.swap_rates.min():.2f} to {ladder.swap_rates.max():.2f}, "
+            f"{ladder.n_round_trips} round trips"
+        )
+    if not result.converged:
+        lines.append(f"NOT converged: {result.message}")
+    lines.append(
         f"{result.kernel}, {result.updates_per_second / 1e6:.1f} million updates per second, "
-        f"{result.seconds:.1f} s",
+        f"{result.seconds:.1f} s"
     )
-    return DONE
+    return "\n".join(lines)
 
 
 def _labels(path: str) -> dict[str, Any]:
@@ -143,6 +219,8 @@ def _model(arguments: argparse.Namespace, generator: Any) -> Any:
     from pottsattn._validate import check_choice
     from pottsattn.ensembles import ENSEMBLES
 
+    if arguments.edges is not None:
+        return _graph(arguments)
     sizes = {
         "--length": arguments.length,
         "--states": arguments.states,
@@ -161,6 +239,23 @@ def _model(arguments: argparse.Namespace, generator: Any) -> Any:
         raise InputError(f"sample needs {', '.join(missing)}, or --model FILE")
     name = check_choice("ensemble", arguments.ensemble or "sk-potts", list(ENSEMBLES))
     return ENSEMBLES[name](arguments.length, arguments.states, arguments.coupling_scale, generator)
+
+
+def _graph(arguments: argparse.Namespace) -> Any:
+    from pottsattn.graph import read_edges
+    from pottsattn.potts import PottsModel
+
+    others = {"--model": arguments.model, "--ensemble": arguments.ensemble}
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise InputError(f"--edges is a model of its own, leave out {', '.join(given)}")
+    if arguments.states is None:
+        raise InputError("sample --edges needs --states")
+    edges, strengths = read_edges(arguments.edges)
+    scale = 1.0 if arguments.coupling_scale is None else arguments.coupling_scale
+    return PottsModel.from_edges(
+        edges, n_states=arguments.states, strengths=scale * strengths, length=arguments.length
+    )
 
 
 def _split(arguments: argparse.Namespace) -> int:

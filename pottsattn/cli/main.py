@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not any(text in str(error) for text in TOO_LARGE):
             raise
         return _fail_for_memory(error)
-    except KeyboardInterrupt:
-        print("pottsattn: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"pottsattn: {' '.join(('interrupted', *map(str, error.args)))}", file=sys.stderr)
         return INTERRUPTED
     return status
 

@@ -272,8 +272,8 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         # more than any memory holds
         (f"{SAMPLE} --length 1000000000", "not enough memory: .*; use fewer"),
         (f"{SAMPLE} --length 10000000000000000000000", "not enough memory: .*; use fewer"),
-        (f"{SAMPLE} --sequences 10000000000000000", "not enough memory: .*; use fewer"),
-        (f"{SAMPLE} --sequences 100000000000000000000000", "not enough memory: .*; use fewer"),
+        (f"{SAMPLE} --sequences 10000000000000000", "out.h5: .* GB are free; use fewer sequences"),
+        (f"{SAMPLE} --sequences 100000000000000000000000", "GB are free; use fewer sequences"),
         # theory
         (THEORY, "theory needs --ridge X, or --optimum ridge"),
         (f"{THEORY} --ridge 0.1 --optimum ridge", "either --ridge or --optimum"),
@@ -344,7 +344,7 @@ def test_wrong_input_is_one_line(refuse, command, pattern):
 def test_outputs_are_checked_before_the_work(refuse, monkeypatch, out, pattern):
     from pottsattn.sampling import sampler
 
-    monkeypatch.setattr(sampler, "sample", lambda *_, **__: pytest.fail("worked in vain"))
+    monkeypatch.setattr(sampler, "sample_to_file", lambda *_, **__: pytest.fail("worked in vain"))
     monkeypatch.setattr("pottsattn.files.load", lambda *_: pytest.fail("worked in vain"))
     monkeypatch.setattr("pottsattn.dataset.read_dataset", lambda *_, **__: pytest.fail("in vain"))
     for command in (
@@ -390,7 +390,7 @@ def test_read_only_folder(refuse, folder):
     assert "ermission denied" in refuse("sample", *SIZES.split(), "--out", "locked/out.h5")
 
 
-def test_full_disk_is_one_line(refuse, monkeypatch):
+def test_full_disk_is_one_line(refuse, folder, monkeypatch):
     from pottsattn import _storage
 
     class FullFile(_storage._PatientFile):
@@ -399,7 +399,17 @@ def test_full_disk_is_one_line(refuse, monkeypatch):
             return len(data)
 
     monkeypatch.setattr(_storage, "_PatientFile", FullFile)
-    assert "No space left on device; nothing was changed" in refuse(*SAMPLE.split())
+    assert "No space left on device; nothing was changed" in refuse(
+        "split", "data.h5", "--fraction", "0.5", "--out", "a.h5", "b.h5"
+    )
+    # A sampled data set is kept beside its target, to be written when there is room.
+    assert main([*SAMPLE.split()]) == 1
+    assert os.path.exists("out.h5.partial")
+    assert not os.path.exists("out.h5")
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert main([*SAMPLE.split()]) == 0
+    assert not os.path.exists("out.h5.partial")
 
 
 def test_memory_errors_of_torch_are_one_line(refuse, monkeypatch):

@@ -1,0 +1,232 @@
+"""One chain at a time: factored couplings by incremental colour bins, dense ones by rows.
+
+Both take the logits of one site from memory and draw with vectors over the states, padded to
+sixteen; for the rule of a draw see `kernels_lanes`. Bins are changed only when a site flips, two
+of them. Rows are added for all chains of a block site by site, so that the couplings of a site
+are read from cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pottsattn._numba import njit
+from pottsattn._simd import (
+    LANES,
+    PADDING,
+    aligned_floats,
+    count,
+    exp,
+    fma,
+    lane_numbers,
+    largest,
+    last,
+    load_floats,
+    maximum,
+    prefix_sums,
+    select,
+    splat,
+    splat_word,
+    store_floats,
+    sum_rows,
+    total,
+)
+from pottsattn.sampling.kernels_random import draw_word, unit_float
+
+__all__ = ["row_kernel", "sweep_bins"]
+
+REFRESH = 32  # sweeps between fresh bins: rounding of the increments does not pile up
+ZERO = np.float32(0.0)
+FILL = np.float32(PADDING)
+LEAST_BETA = np.float32(1e-25)  # as good as 0, and still keeps padding out of a draw
+
+
+@njit(inline="always")
+def _draw(
+    logits: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    n_states: int,
+    beta: np.float32,
+    current: int,
+    stream: NDArray[np.uint32],
+    is_metropolis: bool,
+) -> Any:
+    """Return the new state of one site; `logits` and the work space `sums` are whole vectors."""
+    if is_metropolis:
+        proposal = (np.uint64(draw_word(stream)) * np.uint64(n_states)) >> np.uint64(32)
+        unit = unit_float(draw_word(stream))
+        gain = beta * (logits[proposal] - logits[current])
+        return np.int64(proposal) if gain >= ZERO or unit <= np.exp(gain) else np.int64(current)
+    n_parts = len(logits) // LANES
+    scale = splat(max(beta, LEAST_BETA))
+    top = load_floats(logits, 0)
+    for part in range(1, n_parts):
+        top = maximum(top, load_floats(logits, LANES * part))
+    highest = splat(largest(top))
+    zero = splat(ZERO)
+    before, own = ZERO, zero
+    for part in range(n_parts):
+        weight = exp((load_floats(logits, LANES * part) - highest) * scale)
+        is_current = lane_numbers() == splat_word(np.uint32(current - LANES * part))
+        own = own + select(is_current, weight, zero)
+        prefix = prefix_sums(select(is_current, zero, weight)) + splat(before)
+        before = last(prefix)
+        store_floats(sums, LANES * part, prefix)
+    threshold = splat(unit_float(draw_word(stream)) * (before + total(own)))
+    new = 0
+    for part in range(n_parts):
+        new += count(load_floats(sums, LANES * part) <= threshold)
+    return new if new < n_states else np.int64(current)
+
+
+@njit
+def _rebuild(bins: NDArray[np.float32], state: NDArray[np.uint8], by_source: Any) -> None:
+    n_heads, length, padded = by_source.shape
+    n_states = bins.shape[0] // n_heads
+    bins[:] = ZERO
+    for h in range(n_heads):
+        for i in range(length):
+            row = (h * n_states + state[i]) * padded
+            source = (h * length + i) * padded
+            for j in range(0, padded, LANES):
+                value = load_floats(bins, row + j) + load_floats(by_source, source + j)
+                store_floats(bins, row + j, value)
+
+
+@njit
+def sweep_bins(
+    states: NDArray[np.uint8],
+    streams: NDArray[np.uint32],
+    betas: NDArray[np.float32],
+    by_source: NDArray[np.float32],
+    fields: NDArray[np.float32],
+    color_similarity: NDArray[np.float32],
+    is_identity: bool,
+    n_sweeps: int,
+    is_metropolis: bool,
+    energies: NDArray[np.float64],
+) -> None:
+    """Advance chains in place by bins[h, c, j] = sum_i A^h_ji [s_i = c], changed on flips only.
+
+    states (n_chains, L), streams (n_chains, 4), betas (n_chains,); by_source (H, L, P) holds A^h_ji
+    at [h, i, j], P a multiple of sixteen; fields (L, Q) and color_similarity (H, C, Q), U^h_ac at
+    [h, c, a], Q = C padded to sixteen (fields by a very negative number); `is_identity`: one head,
+    J_ij(a, b) = A_ij [a = b]; energies (n_chains,) float64 are written at the end, or empty.
+    """
+    n_chains, length = states.shape
+    n_heads, n_states, width = color_similarity.shape
+    padded = by_source.shape[2]
+    n_bins = n_heads * n_states
+    logits, sums = aligned_floats(width), aligned_floats(width)
+    logits[:] = FILL
+    bins = aligned_floats(n_bins * padded).reshape(n_bins, padded)
+    for chain in range(n_chains):
+        state, stream, beta = states[chain], streams[chain], betas[chain]
+        for sweep in range(n_sweeps):
+            if sweep % REFRESH == 0:
+                _rebuild(bins, state, by_source)
+            for i in range(length):
+                if is_identity:
+                    for a in range(n_states):
+                        logits[a] = fields[i, a] + bins[a, i]
+                else:
+                    _mix_bins(logits, fields, i, bins, color_similarity)
+                old = np.int64(state[i])
+                new = _draw(logits, sums, n_states, beta, old, stream, is_metropolis)
+                if new != old:
+                    state[i] = new
+                    for h in range(n_heads):
+                        source = (h * length + i) * padded
+                        from_row = (h * n_states + old) * padded
+                        to_row = (h * n_states + new) * padded
+                        for j in range(0, padded, LANES):
+                            value = load_floats(by_source, source + j)
+                            less = load_floats(bins, from_row + j) - value
+                            more = load_floats(bins, to_row + j) + value
+                            store_floats(bins, from_row + j, less)
+                            store_floats(bins, to_row + j, more)
+        if len(energies) > 0:
+            energies[chain] = 0.0
+            if n_sweeps == 0:
+                _rebuild(bins, state, by_source)
+            for i in range(length):
+                logit = fields[i, state[i]]
+                for b in range(n_bins):
+                    h, c = b // n_states, b % n_states
+                    logit += color_similarity[h, c, state[i]] * bins[b, i]
+                energies[chain] -= np.float32(0.5) * (fields[i, state[i]] + logit)
+
+
+@njit(inline="always")
+def _mix_bins(
+    logits: NDArray[np.float32],
+    fields: NDArray[np.float32],
+    site: int,
+    bins: NDArray[np.float32],
+    color_similarity: NDArray[np.float32],
+) -> None:
+    """Write logits[a] = h_i(a) + sum_hc U^h_ac bins[h, c, i] in two independent chains of sums."""
+    n_bins, width = bins.shape[0], fields.shape[1]
+    for part in range(0, width, LANES):
+        even, odd = load_floats(fields, site * width + part), splat(ZERO)
+        for b in range(0, n_bins - 1, 2):
+            row = b * width + part
+            even = fma(splat(bins[b, site]), load_floats(color_similarity, row), even)
+            odd = fma(splat(bins[b + 1, site]), load_floats(color_similarity, row + width), odd)
+        if n_bins % 2 == 1:
+            row = (n_bins - 1) * width + part
+            even = fma(splat(bins[n_bins - 1, site]), load_floats(color_similarity, row), even)
+        store_floats(logits, part, even + odd)
+
+
+@cache
+def row_kernel(width: int) -> Callable[..., None]:
+    """Return the kernel that adds rows J_ij(:, s_j), padded to `width`, a multiple of four.
+
+    It advances chains in place: states (n_chains, L) uint8, streams (n_chains, 4) uint32, betas
+    (n_chains,) float32; starts (L + 1,) int64, neighbors (E,) uint32; rows (E, C, width) float32,
+    J_ij(a, c) at [k, c, a] for the k-th pair (i, j); fields (L, width) float32, padded by a very
+    negative number; energies (n_chains,) float64, written at the end, or empty.
+    """
+
+    @njit
+    def sweep(
+        states: NDArray[np.uint8],
+        streams: NDArray[np.uint32],
+        betas: NDArray[np.float32],
+        starts: NDArray[np.int64],
+        neighbors: NDArray[np.uint32],
+        rows: NDArray[np.float32],
+        fields: NDArray[np.float32],
+        n_states: int,
+        n_sweeps: int,
+        is_metropolis: bool,
+        energies: NDArray[np.float64],
+    ) -> None:
+        n_chains, length = states.shape
+        energies[:] = 0.0
+        whole = (width + LANES - 1) // LANES * LANES
+        logits, sums = aligned_floats(whole), aligned_floats(whole)
+        logits[:] = FILL
+        n_passes = n_sweeps + (1 if len(energies) > 0 else 0)
+        for number in range(n_passes):
+            for i in range(length):
+                for m in range(n_chains):
+                    sum_rows(
+                        logits, fields, i * width, rows, n_states, neighbors, starts[i],
+                        starts[i + 1], states, m * length, width,
+                    )  # fmt: skip
+                    old = np.int64(states[m, i])
+                    if number == n_sweeps:  # the last pass reads the energies
+                        energies[m] -= np.float32(0.5) * (fields[i, old] + logits[old])
+                        continue
+                    states[m, i] = _draw(
+                        logits, sums, n_states, betas[m], old, streams[m], is_metropolis
+                    )
+
+    return sweep
