@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pottsattn.fitting.training import train_masked
     from pottsattn.potts import PottsModel
     from pottsattn.reading import SequenceFile
-    from pottsattn.sampling.sampler import Schedule, sample
+    from pottsattn.sampling.sampler import sample, sample_to_file
+    from pottsattn.sampling.schedule import Schedule, Tempering
     from pottsattn.theory.learning_curve import learning_curve
     from pottsattn.torch_data import ChunkShuffle, TorchSequences
 
@@ -35,6 +36,7 @@ __all__ = [
     "Schedule",
     "SequenceDataset",
     "SequenceFile",
+    "Tempering",
     "TorchSequences",
     "__version__",
     "compare",
@@ -42,6 +44,7 @@ __all__ = [
     "learning_curve",
     "load",
     "sample",
+    "sample_to_file",
     "train_masked",
 ]
 
@@ -49,15 +52,17 @@ _HOME = {
     "ChunkShuffle": "pottsattn.torch_data",
     "FactoredAttention": "pottsattn.fitting.attention",
     "PottsModel": "pottsattn.potts",
-    "Schedule": "pottsattn.sampling.sampler",
+    "Schedule": "pottsattn.sampling.schedule",
     "SequenceDataset": "pottsattn.dataset",
     "SequenceFile": "pottsattn.reading",
+    "Tempering": "pottsattn.sampling.schedule",
     "TorchSequences": "pottsattn.torch_data",
     "compare": "pottsattn.comparison",
     "fit_pseudolikelihood": "pottsattn.fitting.pseudolikelihood",
     "learning_curve": "pottsattn.theory.learning_curve",
     "load": "pottsattn.files",
     "sample": "pottsattn.sampling.sampler",
+    "sample_to_file": "pottsattn.sampling.sampler",
     "train_masked": "pottsattn.fitting.training",
 }
 

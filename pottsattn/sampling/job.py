@@ -72,7 +72,7 @@ class Job:
                 "random at inverse temperature 0; leave one of the two out"
             )
         self.planted = None if initial is None else self._check_planted(initial)
-        self._n_threads = n_threads_or_default(n_threads)
+        self.n_threads = n_threads_or_default(n_threads)
         self._progress = progress
         generator = check_generator(rng)
         self._seeds = cast(np.random.SeedSequence, generator.bit_generator.seed_seq)
@@ -181,7 +181,7 @@ class Job:
                 ladder = np.array(given) if given is not None else self._tune()
             n_chains = self.n_kept * len(ladder)
             engine = build_engine(
-                self.model, self.schedule.move, n_chains=n_chains, n_threads=self._n_threads
+                self.model, self.schedule.move, n_chains=n_chains, n_threads=self.n_threads
             )
             engine.compile(self.model.length)
             chains = self._start(n_chains)
@@ -197,7 +197,7 @@ class Job:
     def _tune(self) -> NDArray[np.float64]:
         assert self.tempering is not None
         return tune_ladder(
-            self.model, self.schedule, self.tempering, self._tuning_seeds, self._n_threads
+            self.model, self.schedule, self.tempering, self._tuning_seeds, self.n_threads
         )
 
     def _start(self, n_chains: int) -> Chains:
@@ -221,7 +221,7 @@ class Job:
         n_chains = run.n_kept * run.chains_per_kept
         per_round = n_chains * self.schedule.thin_by
         total = n_chains * self.schedule.n_warmup + per_round * self.n_rounds
-        workers = Workers(self._n_threads, total, self._progress)
+        workers = Workers(self.n_threads, total, self._progress)
         n_warmup = self.schedule.n_warmup * run.n_pieces_left // max(1, run.n_pieces)
         workers.done = n_chains * (self.schedule.n_warmup - n_warmup)
         workers.done += per_round * recorder.n_rounds

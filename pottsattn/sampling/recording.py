@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._numba import run_in_threads
 from pottsattn._storage import check_writable, create_hdf5
 from pottsattn._validate import InputError
 from pottsattn.sampling.partial import PartialFile
@@ -172,7 +173,9 @@ class FileRecorder:
         length: int,
         n_states: int,
         rng: np.random.Generator,
+        n_threads: int,
     ) -> None:
+        self._n_threads = n_threads
         self.path = check_writable(path)
         self._n_kept, self._length, self._n_states, self._rng = n_kept, length, n_states, rng
         self._chunk_rows = max(1, CHUNK_BYTES // length)
@@ -223,8 +226,8 @@ class FileRecorder:
         self.n_rounds += len(energies)
         rows = np.concatenate([self._tail, rounds.sequences.reshape(-1, self._length)])
         n_whole = len(rows) // self._chunk_rows * self._chunk_rows
-        for start in range(0, n_whole, self._chunk_rows):
-            self._chunks.append(_deflate(rows[start : start + self._chunk_rows]))
+        blocks = [rows[at : at + self._chunk_rows] for at in range(0, n_whole, self._chunk_rows)]
+        self._chunks += run_in_threads(_deflate, blocks, self._n_threads)
         self._tail = rows[n_whole:].copy()
         now = time.monotonic()
         late = now - self._recorded > max(PATIENCE, (now - self._started) / 20.0)

@@ -144,6 +144,7 @@ def sample_to_file(
         length=model.length,
         n_states=model.n_states,
         rng=job.recorder_rng,
+        n_threads=job.n_threads,
     )
     try:
         job.run_until_enough(recorder)

@@ -1,0 +1,107 @@
+"""The heat bath as one writes it first: float64, one chain after another, on all cores.
+
+Frozen: never tuned and never changed, so that ratios to it stay comparable between versions of the
+package, of which it knows nothing. Color bins are rebuilt at every update, random numbers are
+NumPy's inside the kernel, the exponential is `math.exp`. Only the number of states is a constant
+of the compiled code, which is the one thing that a plain kernel gains by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["dense_heat_bath", "factored_heat_bath"]
+
+
+@cache
+def factored_heat_bath(n_states: int) -> Callable[..., None]:
+    """Return the kernel for J_ij(a, b) = A_ij U_ab.
+
+    It advances states (M, L) uint8 in place by interactions A (L, L), color_similarity U (C, C)
+    and fields (L, C). Chain m draws from the stream `seed` + m, started afresh by every call.
+    """
+
+    @numba.njit(parallel=True, cache=True)
+    def sweep(
+        states: NDArray[np.uint8],
+        interactions: NDArray[np.float64],
+        color_similarity: NDArray[np.float64],
+        fields: NDArray[np.float64],
+        n_sweeps: int,
+        seed: int,
+    ) -> None:
+        n_chains, length = states.shape
+        for m in numba.prange(n_chains):
+            np.random.seed(seed + m)  # noqa: NPY002
+            state = states[m]
+            bins = np.empty(n_states)
+            sums = np.empty(n_states)
+            for _ in range(n_sweeps):
+                for i in range(length):
+                    bins[:] = 0.0
+                    for j in range(length):
+                        bins[state[j]] += interactions[i, j]
+                    top = -math.inf
+                    for a in range(n_states):
+                        logit = fields[i, a]
+                        for c in range(n_states):
+                            logit += color_similarity[a, c] * bins[c]
+                        sums[a] = logit
+                        top = max(top, logit)
+                    total = 0.0
+                    for a in range(n_states):
+                        total += math.exp(sums[a] - top)
+                        sums[a] = total
+                    threshold = np.random.random() * total  # noqa: NPY002
+                    new = 0
+                    while new < n_states - 1 and sums[new] < threshold:
+                        new += 1
+                    state[i] = new
+
+    return sweep
+
+
+@cache
+def dense_heat_bath(n_states: int) -> Callable[..., None]:
+    """Return the kernel for couplings (L, L, C, C) as [i, j, b, a], a of site i; see above."""
+
+    @numba.njit(parallel=True, cache=True)
+    def sweep(
+        states: NDArray[np.uint8],
+        couplings: NDArray[np.float64],
+        fields: NDArray[np.float64],
+        n_sweeps: int,
+        seed: int,
+    ) -> None:
+        n_chains, length = states.shape
+        for m in numba.prange(n_chains):
+            np.random.seed(seed + m)  # noqa: NPY002
+            state = states[m]
+            sums = np.empty(n_states)
+            for _ in range(n_sweeps):
+                for i in range(length):
+                    for a in range(n_states):
+                        sums[a] = fields[i, a]
+                    for j in range(length):
+                        for a in range(n_states):
+                            sums[a] += couplings[i, j, state[j], a]
+                    top = -math.inf
+                    for a in range(n_states):
+                        top = max(top, sums[a])
+                    total = 0.0
+                    for a in range(n_states):
+                        total += math.exp(sums[a] - top)
+                        sums[a] = total
+                    threshold = np.random.random() * total  # noqa: NPY002
+                    new = 0
+                    while new < n_states - 1 and sums[new] < threshold:
+                        new += 1
+                    state[i] = new
+
+    return sweep
