@@ -34,6 +34,7 @@ __all__ = [
     "lane_numbers",
     "largest",
     "last",
+    "load_column",
     "load_floats",
     "load_mask",
     "load_words",
@@ -170,6 +171,22 @@ store_floats, store_words = _storer(Floats), _storer(Words)
 
 
 @intrinsic
+def load_column(_context: Any, array: Any, at: Any, stride: Any) -> Any:
+    """Return the sixteen floats of a C-ordered array at flat indices at, at + stride, ..."""
+
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        array, at, stride = arguments
+        vector = ir.Constant(LLVM_TYPE[Floats], ir.Undefined)
+        for lane in range(LANES):
+            pointer = _pointer(context, builder, sig.args[0], array, at, FLOAT)
+            vector = builder.insert_element(vector, builder.load(pointer), WORD(lane))
+            at = builder.add(at, stride)
+        return vector
+
+    return signature(Floats, array, types.intp, types.intp), generate
+
+
+@intrinsic
 def load_mask(_context: Any, array: Any, at: Any) -> Any:
     """Return the sixteen bits of `array[at]`, a uint16, lowest bit first."""
 
@@ -292,8 +309,7 @@ def _converter(to: Vector, source: Vector, method: str) -> Any:
 
 
 to_floats = _converter(Floats, Words, "uitofp")
-_signed_to_floats = _converter(Floats, Words, "sitofp")
-_truncate = _converter(Words, Floats, "fptosi")
+_as_words = _converter(Words, Floats, "bitcast")
 _as_floats = _converter(Floats, Words, "bitcast")
 
 
@@ -381,25 +397,25 @@ POWERS_OF_TWO = (1.00000007, 0.69314697, 0.2402212, 0.05550713, 0.00967554, 0.00
 _P0, _P1, _P2, _P3, _P4, _P5 = (np.float32(p) for p in POWERS_OF_TWO)
 _LOG2_E = np.float32(1.4426950408889634)
 _SMALLEST = np.float32(-126.0)
-_HALF = np.float32(0.5)
+_TO_WHOLE = np.float32(1.5 * 2.0**23)  # adding it rounds to whole numbers, kept in the low bits
 _BIAS = np.uint32(127)
 
 
 @njit(inline="always")
 def exp(x: Any) -> Any:
-    """Return exp(x) for floats x <= 0, and 2^-126 in place of anything smaller.
+    """Return exp(x) for floats x < 87, and 2^-126 in place of anything smaller.
 
     The relative error is 2e-7, and |x| times 8e-8 from rounding x / ln 2.
     """
     powers = maximum(x * splat(_LOG2_E), splat(_SMALLEST))
-    whole = _truncate(powers - splat(_HALF))
-    f = powers - _signed_to_floats(whole)
+    shifted = powers + splat(_TO_WHOLE)
+    f = powers - (shifted - splat(_TO_WHOLE))
     series = fma(splat(_P5), f, splat(_P4))
     series = fma(series, f, splat(_P3))
     series = fma(series, f, splat(_P2))
     series = fma(series, f, splat(_P1))
     series = fma(series, f, splat(_P0))
-    return series * _as_floats(shift_left(whole + splat_word(_BIAS), 23))
+    return series * _as_floats(shift_left(_as_words(shifted) + splat_word(_BIAS), 23))
 
 
 @intrinsic(prefer_literal=True)

@@ -172,9 +172,12 @@ def _sample(arguments: argparse.Namespace) -> int:
 def _describe(result: SampleResult, arguments: argparse.Namespace) -> str:
     import numpy as np
 
+    plural = "" if result.n_sequences == 1 else "s"
     # Between kept sequences nothing is seen: a time of one spacing is only a bound.
-    bound = "at most " if result.autocorrelation_time <= result.thin_by else ""
-    lines = [f"{arguments.out}: {result.n_sequences} sequences, the model and the traces"]
+    tau = result.autocorrelation_time
+    time = f"{tau:.0f}" if tau >= 100.0 else f"{tau:.3g}"
+    bound = "at most " if tau <= result.thin_by else ""
+    lines = [f"{arguments.out}: {result.n_sequences} sequence{plural}, the model and the traces"]
     if result.resumed_from is not None:
         lines[0] += f" (resumed from {result.resumed_from})"
     if np.isnan(result.ess):
@@ -182,13 +185,13 @@ def _describe(result: SampleResult, arguments: argparse.Namespace) -> str:
     else:
         lines.append(
             f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
-            f"autocorrelation time {bound}{result.autocorrelation_time:.3g} sweeps (the worse of "
+            f"autocorrelation time {bound}{time} sweeps (the worse of "
             "energy and overlap)"
         )
         lines.append(f"warm-up {arguments.warmup} sweeps; {result.warmup.message}")
     if result.thin_by != arguments.thin:
         lines.append(f"thinning raised from {arguments.thin} to {result.thin_by} sweeps")
-    if result.two_start is not None:
+    if result.two_start is not None and result.converged:
         lines.append(result.two_start.message)
     if result.tempering is not None:
         ladder = result.tempering

@@ -136,6 +136,7 @@ class Job:
             "random_state": self._rng_state,
             "schedule": asdict(self.schedule),
             "kernel": engine.name,
+            "planted_starts": self.planted is not None,
         }
         if self.tempering is not None:
             origin["tempering"] = asdict(self.tempering)

@@ -25,6 +25,7 @@ __all__ = ["Criterion", "check_two_starts", "judge", "judge_warmup"]
 
 FEWEST_TO_JUDGE = 20  # kept sequences per chain; split-R-hat of fewer is mostly noise
 MOST_ROUNDS_JUDGED = 32  # kept after the warm-up, when the warm-up is judged
+REMEDY = "raise warmup and thin, or use tempering"
 CALLER = 4  # of `sample`: where a warning points to
 
 
@@ -82,25 +83,30 @@ def judge_warmup(
 def judge(result: SampleResult, criterion: Criterion, n_rounds: int) -> SampleResult:
     """Return the result marked by what does not hold, and warn of it."""
     reasons = []
+    disagree = result.split_r_hat > DISAGREEMENT and n_rounds >= FEWEST_TO_JUDGE
+    disagreement = (
+        f"the chains disagree, split-R-hat {result.split_r_hat:.2f} (at most {DISAGREEMENT})"
+    )
     if result.interrupted:
         reasons.append(f"interrupted after {result.n_sequences} of {criterion.n_sequences}")
     elif not criterion.holds(result.diagnoses):
         reasons.append(
             f"effective sample size {result.ess:.0f} of {criterion.min_ess:g} and split-R-hat "
             f"{result.split_r_hat:.3f} (at most {DISAGREEMENT}) with {result.thin_by} sweeps "
-            "between sequences; raise warmup and thin, or use tempering"
+            "between sequences"
         )
     if result.two_start is not None and not result.two_start.is_met:
-        reasons.append(f"{result.two_start.message}; raise warmup, or use tempering")
+        reasons.append(result.two_start.message)
+    elif result.two_start is not None and disagree:  # both kinds of start, stuck all over
+        reasons.append(disagreement)
     if reasons:
         message = "; ".join(reasons)
         if not result.interrupted:
+            message = f"{message}; {REMEDY}"
             warnings.warn(f"not converged: {message}", ConvergenceWarning, stacklevel=CALLER)
         return replace(result, converged=False, message=message)
-    if result.split_r_hat > DISAGREEMENT and n_rounds >= FEWEST_TO_JUDGE:
+    if disagree:
         warnings.warn(
-            f"the chains disagree (split-R-hat {result.split_r_hat:.2f}, at most {DISAGREEMENT} is "
-            "expected): they have not reached equilibrium; raise warmup and thin, or use tempering",
-            stacklevel=CALLER,
+            f"{disagreement}: they have not reached equilibrium; {REMEDY}", stacklevel=CALLER
         )
     return result

@@ -26,6 +26,7 @@ from pottsattn._simd import (
     lane_numbers,
     largest,
     last,
+    load_column,
     load_floats,
     maximum,
     prefix_sums,
@@ -34,14 +35,14 @@ from pottsattn._simd import (
     splat_word,
     store_floats,
     sum_rows,
-    total,
 )
 from pottsattn.sampling.kernels_random import draw_word, unit_float
 
 __all__ = ["row_kernel", "sweep_bins"]
 
 REFRESH = 32  # sweeps between fresh bins: rounding of the increments does not pile up
-ZERO = np.float32(0.0)
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
+LARGEST_GAIN = np.float32(60.0)  # e^60 leaves room for the sum of the weights
 FILL = np.float32(PADDING)
 LEAST_BETA = np.float32(1e-25)  # as good as 0, and still keeps padding out of a draw
 
@@ -64,20 +65,25 @@ def _draw(
         return np.int64(proposal) if gain >= ZERO or unit <= np.exp(gain) else np.int64(current)
     n_parts = len(logits) // LANES
     scale = splat(max(beta, LEAST_BETA))
-    top = load_floats(logits, 0)
-    for part in range(1, n_parts):
-        top = maximum(top, load_floats(logits, LANES * part))
-    highest = splat(largest(top))
-    zero = splat(ZERO)
-    before, own = ZERO, zero
+    here, own = logits[current], ONE
+    n_large = 0
     for part in range(n_parts):
-        weight = exp((load_floats(logits, LANES * part) - highest) * scale)
+        gain = (load_floats(logits, LANES * part) - splat(here)) * scale
+        n_large += count(splat(LARGEST_GAIN) < gain)
+    if n_large > 0:  # far from equilibrium: weights relative to the current state would overflow
+        top = load_floats(logits, 0)
+        for part in range(1, n_parts):
+            top = maximum(top, load_floats(logits, LANES * part))
+        own = np.float32(np.exp((here - largest(top)) * beta))
+        here = largest(top)
+    before, zero = ZERO, splat(ZERO)
+    for part in range(n_parts):
+        weight = exp((load_floats(logits, LANES * part) - splat(here)) * scale)
         is_current = lane_numbers() == splat_word(np.uint32(current - LANES * part))
-        own = own + select(is_current, weight, zero)
         prefix = prefix_sums(select(is_current, zero, weight)) + splat(before)
         before = last(prefix)
         store_floats(sums, LANES * part, prefix)
-    threshold = splat(unit_float(draw_word(stream)) * (before + total(own)))
+    threshold = splat(unit_float(draw_word(stream)) * (before + own))
     new = 0
     for part in range(n_parts):
         new += count(load_floats(sums, LANES * part) <= threshold)
@@ -85,9 +91,10 @@ def _draw(
 
 
 @njit
-def _rebuild(bins: NDArray[np.float32], state: NDArray[np.uint8], by_source: Any) -> None:
+def _rebuild(
+    bins: NDArray[np.float32], state: NDArray[np.uint8], by_source: Any, n_states: int
+) -> None:
     n_heads, length, padded = by_source.shape
-    n_states = bins.shape[0] // n_heads
     bins[:] = ZERO
     for h in range(n_heads):
         for i in range(length):
@@ -124,18 +131,20 @@ def sweep_bins(
     n_bins = n_heads * n_states
     logits, sums = aligned_floats(width), aligned_floats(width)
     logits[:] = FILL
-    bins = aligned_floats(n_bins * padded).reshape(n_bins, padded)
+    n_rows = max(n_bins, width)  # columns of bins are read as whole vectors
+    bins = aligned_floats(n_rows * padded).reshape(n_rows, padded)
     for chain in range(n_chains):
         state, stream, beta = states[chain], streams[chain], betas[chain]
         for sweep in range(n_sweeps):
             if sweep % REFRESH == 0:
-                _rebuild(bins, state, by_source)
+                _rebuild(bins, state, by_source, n_states)
             for i in range(length):
                 if is_identity:
-                    for a in range(n_states):
-                        logits[a] = fields[i, a] + bins[a, i]
+                    for part in range(0, width, LANES):
+                        column = load_column(bins, part * padded + i, padded)
+                        store_floats(logits, part, load_floats(fields, i * width + part) + column)
                 else:
-                    _mix_bins(logits, fields, i, bins, color_similarity)
+                    _mix_bins(logits, fields, i, bins, color_similarity, n_bins)
                 old = np.int64(state[i])
                 new = _draw(logits, sums, n_states, beta, old, stream, is_metropolis)
                 if new != old:
@@ -153,7 +162,7 @@ def sweep_bins(
         if len(energies) > 0:
             energies[chain] = 0.0
             if n_sweeps == 0:
-                _rebuild(bins, state, by_source)
+                _rebuild(bins, state, by_source, n_states)
             for i in range(length):
                 logit = fields[i, state[i]]
                 for b in range(n_bins):
@@ -169,9 +178,10 @@ def _mix_bins(
     site: int,
     bins: NDArray[np.float32],
     color_similarity: NDArray[np.float32],
+    n_bins: int,
 ) -> None:
     """Write logits[a] = h_i(a) + sum_hc U^h_ac bins[h, c, i] in two independent chains of sums."""
-    n_bins, width = bins.shape[0], fields.shape[1]
+    width = fields.shape[1]
     for part in range(0, width, LANES):
         even, odd = load_floats(fields, site * width + part), splat(ZERO)
         for b in range(0, n_bins - 1, 2):
