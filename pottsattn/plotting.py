@@ -78,10 +78,12 @@ OBSERVABLE_LABELS = {
 }
 
 
-def new_figure(n_columns: int = 1, *, width: float = 5.2, height: float = 4.0) -> list[Axes]:
-    """Return the axes, side by side, of a new figure; sizes of one axes in inches."""
-    figure = Figure(figsize=(width * n_columns, height), layout="constrained")
-    axes = figure.subplots(1, n_columns, squeeze=False)[0]
+def new_figure(
+    n_columns: int = 1, *, n_rows: int = 1, width: float = 5.2, height: float = 4.0
+) -> list[Axes]:
+    """Return the axes, row by row, of a new figure; sizes of one axes in inches."""
+    figure = Figure(figsize=(width * n_columns, height * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(labelsize=9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ PAPERS = {
     "NeurIPS 34 (2021), arXiv:2106.03791",
     "rng": "D. Blackman, S. Vigna, Scrambled linear pseudorandom number generators, ACM Trans. "
     "Math. Softw. 47, 36 (2021)",
+    "swendsen-wang": "R. H. Swendsen, J.-S. Wang, Nonuniversal critical dynamics in Monte Carlo "
+    "simulations, Phys. Rev. Lett. 58, 86 (1987)",
+    "wolff": "U. Wolff, Collective Monte Carlo updating for spin systems, Phys. Rev. Lett. 62, 361 "
+    "(1989)",
+    "tempering": "S. Syed, A. Bouchard-Côté, G. Deligiannidis, A. Doucet, Non-reversible parallel "
+    "tempering: a scalable highly parallel MCMC scheme, J. R. Stat. Soc. B 84, 321 (2022)",
 }
 PAPERS_OF = {
     "sequences": ("attention", "rng"),
@@ -57,7 +64,7 @@ def add_commands(commands: Any) -> None:
         "Draw the figure that fits the files.",
         epilog="Curves and sweeps: learning curves with points. Fits and one data set with its "
         "true model: true against learned couplings. One fit: its training, or the scores of its "
-        "pairs. One data set: the frequencies of its states.",
+        "pairs. One sampled data set: its chains. Another data set: the frequencies of its states.",
     )
     plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")
@@ -106,13 +113,26 @@ def _plot(arguments: argparse.Namespace) -> int:
 
     check_choice("observable", arguments.observable, OBSERVABLES)
     check_output(arguments.out, *arguments.files)
-    loaded: dict[str, dict[str, Any]] = {}
-    for path in arguments.files:
-        loaded.setdefault(file_format(path), {})[path] = load(path)
-    ax = _choose_figure(loaded, arguments)
+    ax = _chain_figure(arguments.files)
+    if ax is None:
+        loaded: dict[str, dict[str, Any]] = {}
+        for path in arguments.files:
+            loaded.setdefault(file_format(path), {})[path] = load(path)
+        ax = _choose_figure(loaded, arguments)
     save_figure(ax, arguments.out)
     say(arguments, {"file": arguments.out}, arguments.out)
     return DONE
+
+
+def _chain_figure(paths: list[str]) -> Any:
+    """Return the figure of one data set with traces, which needs no sequence, or None."""
+    from pottsattn.sampling.traces import has_traces, read_traces
+
+    if len(paths) > 1 or file_format(paths[0]) != "sequences" or not has_traces(paths[0]):
+        return None
+    from pottsattn.plotting_chains import figure_chains
+
+    return figure_chains(read_traces(paths[0]))[0]
 
 
 def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Any:
@@ -175,6 +195,11 @@ def _cite(arguments: argparse.Namespace) -> int:
             with open_hdf5(arguments.file, "fit") as file:
                 kind = str(file.attrs["method"])
         keys = PAPERS_OF.get(kind, ("attention",))
+        if kind == "sequences":
+            with open_hdf5(arguments.file) as file:
+                made_by = json.loads(file.attrs["provenance"])
+            used = [made_by.get("schedule", {}).get("move"), *made_by]  # `tempering` is a fact
+            keys += tuple(key for key in PAPERS if key in used and key not in keys)
     papers = [PAPERS[key] for key in keys]
     say(arguments, {"papers": papers}, "\n".join(papers))
     return DONE

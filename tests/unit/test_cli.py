@@ -438,3 +438,19 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
         shown[is_terminal] = stream.getvalue()
     assert shown[False] == ""
     assert "sampling" in shown[True]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("--move wolff --ensemble lattice-2d --length 9", ["U. Wolff"]),
+        ("--tempering --length 6", ["S. Syed"]),
+        ("--length 6", []),
+    ],
+)
+def test_cite_knows_how_data_were_drawn(options, names, run_json, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sizes = "--states 3 --coupling-scale 1 --sequences 20 --warmup 5 --out drawn.h5"
+    assert run_json("sample", *options.split(), *sizes.split())[0] == 0
+    papers = run_json("cite", "drawn.h5")[1]["papers"]
+    assert [paper.partition(",")[0] for paper in papers[2:]] == names
