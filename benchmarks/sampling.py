@@ -342,7 +342,7 @@ def operations(engine: Engine, model: PottsModel, flips: float, n_sweeps: int) -
             "exp": width,
         }
     lanes = lane_tables(model)[0]
-    n_sums = len(lanes.values) * (n_states - 1)
+    n_sums = len(lanes.term_heads)
     additions = n_sums * len(lanes.neighbors) / length
     product = 0.0 if lanes.is_identity or n_states == 2 else n_sums * (n_states - 1)
     n_exps = 1 if n_states == 2 else n_states
