@@ -1,9 +1,11 @@
-"""The heat bath as one writes it first: float64, one chain after another, on all cores.
+"""What benchmarks compare with: the heat bath and the pseudo-likelihood as one writes them first.
 
-Frozen: never tuned and never changed, so that ratios to it stay comparable between versions of the
-package, of which it knows nothing. Color bins are rebuilt at every update, random numbers are
-NumPy's inside the kernel, the exponential is `math.exp`. Only the number of states is a constant
-of the compiled code, which is the one thing that a plain kernel gains by.
+Frozen: never tuned and never changed, so that ratios stay comparable between versions of the
+package, of which nothing is known here. The heat bath is in float64, one chain after another, on
+all cores: color bins are rebuilt at every update, random numbers are NumPy's inside the kernel, the
+exponential is `math.exp`. Only the number of states is a constant of the compiled code, which is
+the one thing that a plain kernel gains by. The pseudo-likelihood is two one-hot matrix products in
+torch, all sites at once.
 """
 
 from __future__ import annotations
@@ -11,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["dense_heat_bath", "factored_heat_bath"]
+__all__ = ["dense_heat_bath", "factored_heat_bath", "matrix_product_loss"]
 
 
 @cache
@@ -105,3 +108,20 @@ def dense_heat_bath(n_states: int) -> Callable[..., None]:
                     state[i] = new
 
     return sweep
+
+
+def matrix_product_loss(one_hot: Any, weights: Any, fields: Any, couplings: Any) -> tuple[Any, Any]:
+    """Return the loss summed over sites, and its gradient in the couplings, as torch tensors.
+
+    one_hot (M, L C), weights (M,), fields (L C,), couplings (L C, L C) as [(j, b), (i, a)].
+    """
+    import torch
+
+    n_sequences = len(one_hot)
+    n_sites = round(float(one_hot[0].sum()))
+    logits = torch.addmm(fields, one_hot, couplings).reshape(n_sequences, n_sites, -1)
+    log_p = torch.log_softmax(logits, dim=2)
+    chosen = one_hot.reshape(log_p.shape)
+    loss = -(weights[:, None] * (log_p * chosen).sum(dim=2)).sum()
+    residual = (log_p.exp() - chosen) * weights[:, None, None]
+    return loss, one_hot.T @ residual.reshape(n_sequences, -1)

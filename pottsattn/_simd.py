@@ -9,6 +9,7 @@ whatever its neighbours hold.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,9 @@ from pottsattn._numba import njit
 __all__ = [
     "LANES",
     "PADDING",
+    "add_rows",
     "aligned_floats",
+    "aligned_zeros",
     "count",
     "exp",
     "fma",
@@ -235,6 +238,14 @@ def select(_context: Any, mask: Any, first: Any, second: Any) -> Any:
         return builder.select(*arguments)
 
     return signature(first, mask, first, second), generate
+
+
+def aligned_zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return float32 zeros that begin at a cache line."""
+    size = math.prod(shape)
+    raw = np.zeros(size + LANES, np.float32)
+    skip = -raw.ctypes.data % CACHE_LINE // 4
+    return raw[skip : skip + size].reshape(shape)
 
 
 @njit
@@ -468,6 +479,59 @@ def masked_sums(
     return signature(types.void, out, i8, values, neighbors, i8, i8, masks, i8, n_vectors), generate
 
 
+def _pieces(width: int) -> list[tuple[ir.VectorType, int]]:
+    """Return the vectors that a row of `width` numbers is cut into, and where they begin.
+
+    Rows of 8, 24, ... numbers are cut into eights: from a row to the next, longer vectors would
+    cross cache lines.
+    """
+    widest = LANES if width % LANES != 8 else 8
+    sizes = [widest] * (width // widest)
+    sizes += [part for part in (8, 4) if (width % widest) & part]
+    return [(ir.VectorType(FLOAT, part), sum(sizes[:n])) for n, part in enumerate(sizes)]
+
+
+@intrinsic(prefer_literal=True)
+def add_rows(
+    _context: Any,
+    table: Any,
+    table_at: Any,
+    rows: Any,
+    stride: Any,
+    states: Any,
+    states_at: Any,
+    n_rows: Any,
+    width: Any,
+) -> Any:
+    """Add rows[m stride + a] to table[table_at + states[states_at + m] width + a] for m < n_rows.
+
+    a < width, a literal multiple of 4; the rows are added one after the other.
+    """
+    size = width.literal_value
+
+    def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        table, table_at, rows, stride, states, states_at, n_rows, _ = arguments
+        int64 = n_rows.type
+        data_states = context.make_array(sig.args[4])(context, builder, states).data
+        zero, one = ir.Constant(int64, 0), ir.Constant(int64, 1)
+        with cgutils.for_range_slice(builder, zero, n_rows, one) as (m, _):
+            state = builder.load(builder.gep(data_states, [builder.add(states_at, m)]))
+            to = builder.mul(builder.zext(state, int64), ir.Constant(int64, size))
+            to, source = builder.add(table_at, to), builder.mul(m, stride)
+            for kind, offset in _pieces(size):
+                shift = ir.Constant(int64, offset)
+                here = builder.add(to, shift)
+                target = _pointer(context, builder, sig.args[0], table, here, kind)
+                here = builder.add(source, shift)
+                origin = _pointer(context, builder, sig.args[2], rows, here, kind)
+                value = builder.load(origin, align=4)
+                builder.store(builder.fadd(builder.load(target, align=4), value), target, align=4)
+        return context.get_dummy_value()
+
+    i8 = types.int64
+    return signature(types.void, table, i8, rows, i8, states, i8, i8, width), generate
+
+
 @intrinsic(prefer_literal=True)
 def sum_rows(
     _context: Any,
@@ -490,8 +554,7 @@ def sum_rows(
     register sums.
     """
     size = width.literal_value
-    sizes = [LANES] * (size // LANES) + [part for part in (8, 4) if size % LANES & part]
-    pieces = [(ir.VectorType(FLOAT, part), sum(sizes[:n])) for n, part in enumerate(sizes)]
+    pieces = _pieces(size)
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         out, start, start_at, table, n_states, neighbors, first, last, states, states_at, _ = (

@@ -1,19 +1,43 @@
-"""Loss and gradient of one row of the pseudo-likelihood, in gather form and float64.
+"""Loss and gradient of one row of the pseudo-likelihood, in gather form.
 
 For site i:  loss = sum_m w_m [ -log P(s_i^m | s_-i^m) ],  weights of sum 1, nats. The one-hot
 encoding is never built: a neighbor's state selects a block to add. Penalties are the caller's.
+
+The kernels in float64 are the plain form. `single_row_loss` makes the one that fits run on: rows
+of float32, padded to whole vectors, the loss summed in float64. What bounds it is reading the rows
+of couplings and adding to those of the gradient, M L times each; sequences are taken in blocks, so
+that the gradient of one neighbor and the residuals of a block stay in the first-level cache.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._numba import njit
+from pottsattn._simd import (
+    LANES,
+    PADDING,
+    add_rows,
+    aligned_floats,
+    exp,
+    largest,
+    load_floats,
+    maximum,
+    splat,
+    store_floats,
+    sum_rows,
+    total,
+)
 
-__all__ = ["row_loss_factored", "row_loss_full"]
+__all__ = ["row_loss_factored", "row_loss_full", "single_row_loss"]
+
+BLOCK = 128  # sequences
+ZERO, FILL = np.float32(0.0), np.float32(PADDING)
 
 
 @njit
@@ -123,3 +147,72 @@ def row_loss_factored(
             interactions_gradient[j] += logits[sequence[j]]
     interactions_gradient[site] = 0.0
     return loss
+
+
+@cache
+def single_row_loss(width: int) -> Callable[..., float]:
+    """Return the float32 kernel for rows padded to `width` numbers, a multiple of four.
+
+    Its arguments: site; sequences (M, L) uint8 and their transpose; weights (M,) float32;
+    neighbors 0..L-1, uint32; fields float32, padded to whole vectors by PADDING; couplings flat
+    (L * C * width,) float32, indexed [j, b, a], the block of `site` zero; n_states; then the
+    gradients to write, of the shapes of fields and couplings. It returns the loss.
+    """
+    whole = -(-width // LANES) * LANES
+
+    @njit
+    def row_loss(
+        site: int,
+        sequences: NDArray[np.uint8],
+        columns: NDArray[np.uint8],
+        weights: NDArray[np.float32],
+        neighbors: NDArray[np.uint32],
+        fields: NDArray[np.float32],
+        couplings: NDArray[np.float32],
+        n_states: int,
+        fields_gradient: NDArray[np.float32],
+        couplings_gradient: NDArray[np.float32],
+    ) -> float:
+        n_sequences, length = sequences.shape
+        residuals = aligned_floats(BLOCK * whole)
+        logits = aligned_floats(whole)
+        logits[:] = FILL
+        fields_gradient[:] = ZERO
+        couplings_gradient[:] = ZERO
+        loss = 0.0
+        for start in range(0, n_sequences, BLOCK):
+            n_here = min(BLOCK, n_sequences - start)
+            for m in range(n_here):
+                sum_rows(
+                    logits, fields, 0, couplings, n_states, neighbors, 0, length, sequences,
+                    (start + m) * length, width,
+                )  # fmt: skip
+                top = load_floats(logits, 0)
+                for part in range(LANES, whole, LANES):
+                    top = maximum(top, load_floats(logits, part))
+                highest = largest(top)
+                here, normalizer = m * whole, ZERO
+                for part in range(0, whole, LANES):
+                    value = exp(load_floats(logits, part) - splat(highest))
+                    normalizer += total(value)
+                    store_floats(residuals, here + part, value)
+                target, weight = columns[site, start + m], weights[start + m]
+                loss += weight * (math.log(normalizer) - (logits[target] - highest))
+                scale = splat(weight / normalizer)
+                for part in range(0, whole, LANES):
+                    value = load_floats(residuals, here + part) * scale
+                    store_floats(residuals, here + part, value)
+                residuals[here + target] -= weight
+                for part in range(0, whole, LANES):
+                    value = load_floats(fields_gradient, part)
+                    value = value + load_floats(residuals, here + part)
+                    store_floats(fields_gradient, part, value)
+            for j in range(length):
+                add_rows(
+                    couplings_gradient, j * n_states * width, residuals, whole, columns,
+                    j * n_sequences + start, n_here, width,
+                )  # fmt: skip
+        couplings_gradient[site * n_states * width : (site + 1) * n_states * width] = ZERO
+        return loss
+
+    return row_loss

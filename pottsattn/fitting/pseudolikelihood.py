@@ -7,7 +7,9 @@ The objective of site i is
 with R_i as in `pottsattn.fitting.result.Penalty` and weighted means over sequences. It is convex,
 and 2 l2-strongly convex when all parameters are penalised, so |gradient|^2 / (4 l2) bounds the
 distance to the optimum in nats: that bound is the stop rule. Rows are independent and solved in
-parallel by L-BFGS; working memory is one row per thread.
+parallel by L-BFGS; working memory is one row per thread. Full blocks are first solved in single
+precision, by the fast kernel; then the objective is taken in double precision, and the steps go on
+in it if the rule is not met there.
 
 References: Ekeberg et al., Phys. Rev. E 87, 012707 (2013); Rende et al., Phys. Rev. Research 6,
 023057 (2024), section II (factored couplings).
@@ -24,11 +26,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from pottsattn._numba import n_threads_or_default, run_in_threads
 from pottsattn._validate import (
     ConvergenceWarning,
+    InputError,
+    check_array,
     check_at_least,
     check_choice,
     check_kind,
@@ -36,14 +39,14 @@ from pottsattn._validate import (
 )
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.kernels_pseudolikelihood import row_loss_factored, row_loss_full
-from pottsattn.fitting.result import FitResult, Penalty, penalty_for
+from pottsattn.fitting.lbfgs import descend
+from pottsattn.fitting.result import FitResult, penalty_for
+from pottsattn.fitting.row_problem import RowProblem
 
 __all__ = ["METHODS", "fit_pseudolikelihood"]
 
 Array = NDArray[np.float64]
 METHODS = ("plm", "factored")
-PSEUDOCOUNT = 0.5  # of one sequence, in the starting fields only
 UNPENALIZED_GRADIENT_TOLERANCE = 1e-7
 
 
@@ -58,6 +61,8 @@ def fit_pseudolikelihood(
     gap_tolerance: float = 1e-6,
     gradient_tolerance: float | None = None,
     max_steps: int = 1000,
+    precision: str = "mixed",
+    initial: tuple[Array, Couplings] | None = None,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FitResult:
@@ -83,6 +88,11 @@ def fit_pseudolikelihood(
         Stop on the largest gradient entry instead; needed when a penalty is zero (then 1e-7).
     max_steps
         L-BFGS steps per site.
+    precision
+        "mixed": full blocks are solved in single precision as far as it goes, the rest and the
+        verdict in double. "double": all in double precision.
+    initial
+        (fields (L, C), couplings) to start from, such as those of another fit.
     progress
         Called with (sites done, sites) from the calling thread.
 
@@ -109,14 +119,18 @@ def fit_pseudolikelihood(
     check_choice("fields", fields, ("learned", "none"))
     check_positive("gap_tolerance", gap_tolerance)
     check_at_least("max_steps", max_steps, 1)
+    check_choice("precision", precision, ("mixed", "double"))
     penalty = penalty_for(dataset, ridge=ridge, couplings_l2=couplings_l2, fields_l2=fields_l2)
-    problem = _Problem.of(dataset, method, penalty, fields == "learned")
+    problem = RowProblem.of(
+        dataset, method, penalty, fields == "learned", _check_initial(initial, dataset)
+    )
     strength = min([penalty.couplings_l2] + [penalty.fields_l2] * problem.learn_fields)
     if gradient_tolerance is None and strength == 0.0:
         gradient_tolerance = UNPENALIZED_GRADIENT_TOLERANCE
 
     stop = threading.Event()
     rule = _StopRule(strength, gap_tolerance, gradient_tolerance, max_steps, stop)
+    is_mixed = precision == "mixed" and method == "plm"
     started = time.perf_counter()
     solution = problem.empty_solution()  # the largest array: too little memory shows here
     rows: list[_Row] = []
@@ -125,7 +139,9 @@ def fit_pseudolikelihood(
     interrupted = False
     try:
         # After Ctrl-C the rows being solved end at their next step.
-        for row, x in run_in_threads(lambda i: _solve_row(problem, i, rule), tasks, workers, stop):
+        for row, x in run_in_threads(
+            lambda i: _solve_row(problem, i, rule, is_mixed), tasks, workers, stop
+        ):
             problem.store(solution, row.site, x)
             rows.append(row)
             if progress is not None:
@@ -165,125 +181,11 @@ def fit_pseudolikelihood(
             "gap_tolerance": gap_tolerance,
             "gradient_tolerance": gradient_tolerance,
             "max_steps": max_steps,
+            "precision": precision,
         }
         | ({"color_similarity": "identity", "heads": 1} if method == "factored" else {}),
         origin={"data": dataset.origin},
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """The data of a fit and the layout of one row's parameters: [fields of the site,] couplings."""
-
-    sequences: NDArray[np.uint8]
-    weights: Array
-    start_fields: Array  # (L, C)
-    n_states: int
-    penalty: Penalty
-    learn_fields: bool
-    is_full: bool
-
-    @classmethod
-    def of(
-        cls, dataset: SequenceDataset, method: str, penalty: Penalty, learn_fields: bool
-    ) -> _Problem:
-        start = np.zeros((dataset.length, dataset.n_states))
-        if learn_fields:
-            pseudocount = PSEUDOCOUNT / dataset.effective_size
-            start = np.log(dataset.site_frequencies() + pseudocount / dataset.n_states)
-            start -= start.mean(axis=1, keepdims=True)
-        return cls(
-            dataset.sequences,
-            dataset.normalized_weights,
-            start,
-            dataset.n_states,
-            penalty,
-            learn_fields,
-            method == "plm",
-        )
-
-    @property
-    def length(self) -> int:
-        return self.sequences.shape[1]
-
-    @property
-    def n_parameters(self) -> int:
-        per_pair = self.n_states**2 if self.is_full else 1
-        fields = self.length * self.n_states * self.learn_fields
-        return fields + self.length * (self.length - 1) * per_pair
-
-    @property
-    def row_size(self) -> int:
-        return self.length * (self.n_states**2 if self.is_full else 1)
-
-    def start(self, site: int) -> Array:
-        fields = self.start_fields[site] if self.learn_fields else np.empty(0)
-        return np.concatenate([fields, np.zeros(self.row_size)])
-
-    def loss(self, site: int, x: Array) -> tuple[float, Array]:
-        """Return the loss of a site without penalty and its gradient."""
-        n_fields = self.n_states * self.learn_fields
-        fields = x[:n_fields] if self.learn_fields else self.start_fields[site]
-        gradient = np.empty_like(x)
-        fields_gradient = gradient[:n_fields] if self.learn_fields else np.empty(self.n_states)
-        kernel = row_loss_full if self.is_full else row_loss_factored
-        loss = kernel(
-            site,
-            self.sequences,
-            self.weights,
-            fields,
-            x[n_fields:],
-            fields_gradient,
-            gradient[n_fields:],
-        )
-        return loss, gradient
-
-    def objective(self, site: int, x: Array) -> tuple[float, Array]:
-        """Return the penalised objective of a site and its gradient.
-
-        With U = I the factored penalty couplings_l2 / (C - 1) |P A_ij P|^2 is couplings_l2 A_ij^2,
-        so both methods penalise plain squares.
-        """
-        value, gradient = self.loss(site, x)
-        n_fields = self.n_states * self.learn_fields
-        fields, couplings = x[:n_fields], x[n_fields:]
-        value += self.penalty.fields_l2 * float(fields @ fields)
-        value += self.penalty.couplings_l2 * float(couplings @ couplings)
-        gradient[:n_fields] += 2.0 * self.penalty.fields_l2 * fields
-        gradient[n_fields:] += 2.0 * self.penalty.couplings_l2 * couplings
-        return value, gradient
-
-    def empty_solution(self) -> _Solution:
-        """Return fields at their start and couplings of zero for every site."""
-        shape: tuple[int, ...] = (self.length, self.length)
-        if self.is_full:
-            shape += (self.n_states, self.n_states)
-        return _Solution(self.start_fields.copy(), np.zeros(shape))
-
-    def store(self, solution: _Solution, site: int, x: Array) -> None:
-        """Write the parameters of a site into its row."""
-        n_fields = self.n_states * self.learn_fields
-        if self.learn_fields:
-            solution.fields[site] = x[:n_fields]
-        row = solution.rows[site]
-        if self.is_full:  # the kernel's [j, b, a] becomes [j, a, b]
-            row[:] = x[n_fields:].reshape(row.shape).transpose(0, 2, 1)
-        else:
-            row[:] = x[n_fields:]
-
-    def couplings(self, solution: _Solution) -> Couplings:
-        """Return the couplings of all rows."""
-        if self.is_full:
-            return Couplings(dense=solution.rows)
-        return Couplings(solution.rows[None], np.eye(self.n_states)[None])
-
-
-@dataclass(frozen=True, eq=False)
-class _Solution:
-    """Parameters of all sites, filled row by row."""
-
-    fields: Array  # (L, C)
-    rows: Array  # (L, L, C, C) or (L, L)
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,40 +217,48 @@ class _Row:
     converged: bool
 
 
-def _solve_row(problem: _Problem, site: int, rule: _StopRule) -> tuple[_Row, Array]:
-    last: dict[str, Any] = {}
+def _check_initial(
+    initial: tuple[Array, Couplings] | None, dataset: SequenceDataset
+) -> tuple[Array, Couplings] | None:
+    if initial is None:
+        return None
+    shape = (dataset.length, dataset.n_states)
+    start, couplings = initial
+    if (couplings.length, couplings.n_states) != shape:
+        raise InputError(
+            f"initial couplings are for length and states {(couplings.length, couplings.n_states)},"
+            f" the data have {shape}"
+        )
+    return check_array("initial fields", start, shape), couplings
 
-    def evaluate(x: Array) -> tuple[float, Array]:
-        value, gradient = problem.objective(site, x)
-        last.update(x=x.copy(), gradient=gradient)
-        return value, gradient
 
-    def stop_when_done(intermediate_result: Any) -> None:
-        if rule.stop.is_set():
-            raise StopIteration
-        # The accepted point is the last one evaluated, so its gradient is at hand.
-        if np.array_equal(intermediate_result.x, last["x"]) and rule.is_met(last["gradient"]):
-            raise StopIteration
+def _solve_row(
+    problem: RowProblem, site: int, rule: _StopRule, is_mixed: bool
+) -> tuple[_Row, Array]:
+    x, n_evaluations, n_steps = problem.start(site), 0, 0
+    for dtype in (np.float32, np.float64)[not is_mixed :]:
 
-    found = minimize(
-        evaluate,
-        problem.start(site),
-        jac=True,
-        method="L-BFGS-B",
-        callback=stop_when_done,
-        # ftol and gtol never stop the solver: the rule above does, or max_steps, or rounding.
-        options={
-            "maxiter": rule.max_steps,
-            "maxfun": 20 * rule.max_steps,
-            "ftol": 0.0,
-            "gtol": 0.0,
-        },
-    )
-    return _judge(problem, site, found.x, rule, found.nfev, max(found.nit, 1)), found.x
+        def evaluate(point: Any) -> tuple[float, Any]:
+            if rule.stop.is_set():
+                raise _Stopped
+            return problem.objective(site, point)
+
+        try:
+            found = descend(evaluate, x.astype(dtype), rule.is_met, rule.max_steps - n_steps)
+        except _Stopped:
+            break
+        x = found.x.astype(np.float64)
+        n_evaluations += found.n_evaluations
+        n_steps += found.n_steps
+    return _judge(problem, site, x, rule, n_evaluations, n_steps), x
+
+
+class _Stopped(Exception):
+    """Ctrl-C: the other rows are given up."""
 
 
 def _judge(
-    problem: _Problem, site: int, x: Array, rule: _StopRule, n_evaluations: int, n_steps: int = 0
+    problem: RowProblem, site: int, x: Array, rule: _StopRule, n_evaluations: int, n_steps: int = 0
 ) -> _Row:
     value, gradient = problem.objective(site, x)
     n_fields = problem.n_states * problem.learn_fields

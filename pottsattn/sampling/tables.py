@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._simd import LANES, PADDING
+from pottsattn._simd import LANES, PADDING, aligned_zeros
 from pottsattn.potts import PottsModel
 
 __all__ = ["BinTables", "LaneTables", "RowTables", "bin_tables", "lane_tables", "row_tables"]
@@ -165,7 +165,7 @@ def row_tables(model: PottsModel) -> tuple[RowTables, float]:
         RowTables(
             _starts(neighbors),
             np.concatenate(neighbors).astype(np.uint32),
-            np.concatenate(rows),
+            _aligned(np.concatenate(rows)),
             fields,
             n_states,
         ),
@@ -191,6 +191,12 @@ def _shifted(fields: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
 
 def _single(values: Any) -> Floats:
     return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _aligned(values: Floats) -> Floats:
+    table = aligned_zeros(values.shape)
+    table[:] = values
+    return table
 
 
 def _whole_vectors(size: int) -> int:

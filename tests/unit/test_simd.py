@@ -264,3 +264,23 @@ def test_sum_rows(width, rng):
             rows = table[k, states[chain, neighbors[k]]].astype(np.float64)
             assert np.allclose(out[:width], start[2] + rows.sum(0), rtol=0.0, atol=1e-5)
             assert np.all(out[width:] == 7.0)  # the padding is the caller's
+
+
+@pytest.mark.parametrize("width", [4, 8, 12, 16, 20, 24, 28, 32, 48])
+@pytest.mark.parametrize("n_rows", [0, 1, 9])
+def test_add_rows(width, n_rows, rng):
+    stride, n_states = 64, 3
+
+    @numba.njit
+    def run(table, table_at, rows, stride, states, states_at, n_rows):
+        simd.add_rows(table, table_at, rows, stride, states, states_at, n_rows, width)
+
+    table = rng.normal(size=8 + n_states * width + 8).astype(np.float32)
+    rows = rng.normal(size=9 * stride).astype(np.float32)
+    states = rng.integers(n_states, size=12).astype(np.uint8)
+    expected = table.copy()
+    for m in range(n_rows):
+        at = 8 + states[2 + m] * width
+        expected[at : at + width] += rows[m * stride : m * stride + width]
+    run(table, 8, rows, stride, states, 2, n_rows)
+    assert np.array_equal(table, expected)
