@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._numba import n_threads_or_default, run_in_threads
+from pottsattn._simd import LANES
 from pottsattn._validate import (
     UNKNOWN_POLICIES,
     InputError,
     check_choice,
     check_identity_threshold,
 )
-from pottsattn.kernels_identity import count_neighbors, grow_cluster
+from pottsattn.kernels_identity import WORD_SITES, count_neighbors, grow_cluster, pack_states
 
 __all__ = [
     "ALPHABETS",
@@ -37,7 +38,7 @@ ALPHABETS = {"protein": "-ACDEFGHIKLMNPQRSTVWY", "DNA": "-ACGT", "RNA": "-ACGU"}
 AMBIGUITY_CODES = {"protein": "BJOUXZ", "DNA": "RYSWKMBDHVN", "RNA": "RYSWKMBDHVN"}
 GAP = ord("-")
 DOT = ord(".")
-ROWS_PER_TASK = 256
+BLOCKS_PER_TASK = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,29 +226,48 @@ def sequence_weights(
     identity_threshold
         Above 0, at most 1; 0.8 is customary.
     """
-    counts = np.empty(len(sequences), dtype=np.int64)
     limit = _max_mismatches(sequences.shape[1], identity_threshold)
+    words, is_sequence = _packed(sequences)
+    n_threads = n_threads_or_default(n_threads)
+    # A task takes one of as many counters as there are threads: sums of integers have no order.
+    counters = np.zeros((n_threads, words.shape[2]), dtype=np.uint32)
+    unused = list(counters)
 
-    def count(start: int) -> None:
-        stop = min(start + ROWS_PER_TASK, len(sequences))
-        count_neighbors(sequences, start, stop, limit, counts)
+    def count(first: int) -> None:
+        counts = unused.pop()
+        last = min(first + BLOCKS_PER_TASK, len(is_sequence))
+        count_neighbors(words, is_sequence, first, last, limit, counts)
+        unused.append(counts)
 
-    starts = range(0, len(sequences), ROWS_PER_TASK)
-    for _ in run_in_threads(count, starts, n_threads_or_default(n_threads)):
+    for _ in run_in_threads(count, range(0, len(is_sequence), BLOCKS_PER_TASK), n_threads):
         pass
-    return 1.0 / counts
+    return 1.0 / counters.sum(axis=0)[: len(sequences)]
 
 
 def identity_clusters(sequences: NDArray[np.uint8], identity_threshold: float) -> NDArray[np.int64]:
     """Return single-linkage cluster numbers, shape (M,): linked if at least that identical."""
     limit = _max_mismatches(sequences.shape[1], identity_threshold)
+    words, is_open = _packed(sequences)
     labels = np.full(len(sequences), -1, dtype=np.int64)
     n_clusters = 0
     for seed in range(len(sequences)):  # one call a cluster, so that Ctrl-C is heard in between
         if labels[seed] < 0:
-            grow_cluster(sequences, seed, limit, n_clusters, labels)
+            grow_cluster(words, is_open, seed, limit, n_clusters, labels)
             n_clusters += 1
     return labels
+
+
+def _packed(sequences: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
+    """Return the bits of the states, and of which places of the blocks hold a sequence."""
+    n_sequences, length = sequences.shape
+    n_blocks = -(-n_sequences // LANES)
+    n_steps = -(-length // WORD_SITES)
+    n_bits = max(1, int(sequences.max()).bit_length())
+    words = np.zeros((n_steps, n_bits, n_blocks * LANES), dtype=np.uint64)
+    pack_states(sequences, words)
+    is_sequence = np.full(n_blocks, 0xFFFF, dtype=np.uint16)
+    is_sequence[-1] >>= n_blocks * LANES - n_sequences
+    return words, is_sequence
 
 
 def _max_mismatches(length: int, identity_threshold: float) -> int:

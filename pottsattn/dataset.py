@@ -27,6 +27,7 @@ from pottsattn._validate import (
     check_weights,
 )
 from pottsattn.potts import PottsModel
+from pottsattn.weights import check_weights_path, read_weights
 
 __all__ = ["SequenceDataset", "read_dataset", "split"]
 
@@ -130,6 +131,19 @@ class SequenceDataset:
         ]
         return np.stack(columns)
 
+    def pair_frequencies(self, site: int, *, first: int = 0) -> NDArray[np.float64]:
+        """Return f_ij(a, b) of one site i and all j >= `first`, weighted, (length - first, C, C).
+
+        The block of j = i is diagonal.
+        """
+        weights, n_blocks = self.normalized_weights, self.length - first
+        own = self.sequences[:, site].astype(np.intp) * self.n_states
+        pairs = np.empty((n_blocks, self.n_states**2))
+        for j in range(n_blocks):
+            codes = own + self.sequences[:, first + j]
+            pairs[j] = np.bincount(codes, weights=weights, minlength=self.n_states**2)
+        return pairs.reshape(n_blocks, self.n_states, self.n_states)
+
     def take(self, index: ArrayLike | slice) -> SequenceDataset:
         """Return the data set of the chosen sequences, with their weights."""
         chosen = index if isinstance(index, slice) else np.asarray(index)
@@ -200,6 +214,7 @@ def read_dataset(
     n_states: int | None = None,
     identity_threshold: float = 0.8,
     unknown: str = "drop",
+    weights: str | os.PathLike[str] | None = None,
     n_threads: int | None = None,
 ) -> SequenceDataset:
     """Return the data set in a .h5 file, an alignment or a .npy array of integers.
@@ -213,14 +228,35 @@ def read_dataset(
         For .npy: number of states, the largest state + 1 if left out.
     identity_threshold, unknown
         For alignments: see `pottsattn.alignment`.
+    weights
+        A file of weights (`pottsattn.weights`) that replace the stored or computed ones.
 
     Raises
     ------
     InputError
-        Unknown kind of file, or a file that cannot be read.
+        Unknown kind of file, a file that cannot be read, or weights that do not fit the data.
     """
     check_choice("unknown", unknown, UNKNOWN_POLICIES)
     check_identity_threshold(identity_threshold)
+    if weights is None:
+        return _read(path, n_states, identity_threshold, unknown, n_threads)
+    check_weights_path(weights)  # before the data, which may take long to read
+    dataset = _read(path, n_states, None, unknown, n_threads)
+    return replace(
+        dataset,
+        weights=read_weights(weights, dataset.n_sequences),
+        origin={**dataset.origin, "weights": {"file": str(weights)}},
+    )
+
+
+def _read(
+    path: str | os.PathLike[str],
+    n_states: int | None,
+    identity_threshold: float | None,
+    unknown: str,
+    n_threads: int | None,
+) -> SequenceDataset:
+    """Return the data set at `path`; alignments without a threshold are not weighted."""
     source = Path(path)
     suffixes = [suffix.lower() for suffix in source.suffixes]
     compressed = bool(suffixes) and suffixes[-1] == ".gz"
@@ -229,7 +265,11 @@ def read_dataset(
         from pottsattn.alignment import read_alignment, sequence_weights
 
         alignment = read_alignment(source, unknown=unknown)
-        weights = sequence_weights(alignment.sequences, identity_threshold, n_threads=n_threads)
+        origin: dict[str, Any] = {"source": {"file": str(path), "summary": alignment.summary}}
+        weights = None
+        if identity_threshold is not None:
+            weights = sequence_weights(alignment.sequences, identity_threshold, n_threads=n_threads)
+            origin["identity_threshold"] = identity_threshold
         return SequenceDataset(
             alignment.sequences,
             len(alignment.alphabet),
@@ -237,10 +277,7 @@ def read_dataset(
             alphabet=alignment.alphabet,
             gap_index=alignment.gap_index,
             columns=alignment.columns,
-            origin={
-                "source": {"file": str(path), "summary": alignment.summary},
-                "identity_threshold": identity_threshold,
-            },
+            origin=origin,
         )
     if suffix == ".npy" and not compressed:
         return _read_npy(source, n_states)

@@ -85,6 +85,12 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="alignments: drop sequences with ambiguity codes, read them as gap, or error",
     )
+    data.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights of the sequences, .csv, .txt or .npy as 'pottsattn weights' writes them "
+        "(default: computed for alignments, stored in .h5)",
+    )
     data.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
 
 
@@ -101,6 +107,7 @@ def read_data(
         n_states=n_states if arguments.states is None else arguments.states,
         identity_threshold=arguments.identity_threshold,
         unknown=arguments.unknown,
+        weights=arguments.weights,
         n_threads=arguments.threads,
     )
 

@@ -1,4 +1,4 @@
-"""Commands about data: sample, split, info."""
+"""Commands about data: sample, split, weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from pottsattn._storage import content_hash, open_hdf5
 from pottsattn._validate import InputError
 from pottsattn.cli._shell import (
     DONE,
@@ -123,9 +122,18 @@ def add_commands(commands: Any) -> None:
     )
     add_data_options(split)
 
-    info = add_command(commands, "info", _info, "Tell what a file holds.")
-    info.add_argument("file", metavar="FILE", help="any file of pottsattn, or an alignment")
-    add_data_options(info)
+    weights = add_command(
+        commands,
+        "weights",
+        _weights,
+        "Write the weights of sequences, stored ones or 1 / (number of similar sequences), as "
+        "--weights FILE of other commands reads them.",
+    )
+    weights.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (.gz) or .npy")
+    weights.add_argument(
+        "--out", metavar="W.csv", required=True, help="weights to write: .csv, .txt or .npy"
+    )
+    add_data_options(weights)
 
 
 def _sample(arguments: argparse.Namespace) -> int:
@@ -287,45 +295,36 @@ def _split(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _info(arguments: argparse.Namespace) -> int:
-    import json
+def _weights(arguments: argparse.Namespace) -> int:
+    import time
 
-    import numpy as np
+    from pottsattn.alignment import sequence_weights
+    from pottsattn.weights import check_weights_path, write_weights
 
-    from pottsattn.dataset import ALIGNMENT_SUFFIXES
-
-    path = arguments.file
-    if path.lower().removesuffix(".gz").endswith((*ALIGNMENT_SUFFIXES, ".npy")):
-        dataset = read_data(arguments, path)
-        report = {
-            "format": "alignment" if dataset.alphabet else "npy",
-            "content_hash": None,
-            "n_sequences": dataset.n_sequences,
-            "effective_size": dataset.effective_size,
-            "length": dataset.length,
-            "n_states": dataset.n_states,
-            "alphabet": dataset.alphabet,
-            "summary": dataset.origin["source"].get("summary"),
-        }
-    else:
-        with open_hdf5(path) as file:
-            report = {"format": str(file.attrs["format"]), "content_hash": None}
-            for name, value in file.attrs.items():
-                if name in ("provenance", "config", "phase"):
-                    report[name] = json.loads(value)
-                elif name == "columns":
-                    continue
-                else:
-                    report[name] = value.item() if isinstance(value, np.generic) else value
-            shapes: dict[str, list[int]] = {}
-            file.visititems(lambda name, item: _note_shape(shapes, name, item))
-            report["datasets"] = shapes
-        report["content_hash"] = content_hash(path)
-    width = max(len(name) for name in report)
-    say(arguments, report, "\n".join(f"{name:{width}}  {value}" for name, value in report.items()))
+    check_weights_path(arguments.out)
+    check_output(arguments.out, arguments.data, arguments.weights)
+    started = time.perf_counter()
+    dataset = read_data(arguments, arguments.data)
+    weights, source = dataset.weights, "given"
+    if arguments.weights is None:
+        source = "stored"
+        if "identity_threshold" in dataset.origin or weights is None:
+            source = f"at identity {arguments.identity_threshold:g}"
+        if weights is None:
+            weights = sequence_weights(
+                dataset.sequences, arguments.identity_threshold, n_threads=arguments.threads
+            )
+    assert weights is not None
+    write_weights(arguments.out, weights)
+    effective_size = float(weights.sum())
+    report = {
+        "file": arguments.out,
+        "n_sequences": dataset.n_sequences,
+        "effective_size": effective_size,
+        "weights": source,
+        "summary": dataset.origin.get("source", {}).get("summary"),
+        "seconds": time.perf_counter() - started,
+    }
+    text = f"{arguments.out}: {dataset.n_sequences} weights {source}, sum {effective_size:.1f}"
+    say(arguments, report, text)
     return DONE
-
-
-def _note_shape(shapes: dict[str, list[int]], name: str, item: Any) -> None:
-    if hasattr(item, "shape"):
-        shapes[name] = list(item.shape)

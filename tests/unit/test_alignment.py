@@ -183,6 +183,27 @@ def test_weights_match_the_quadratic_reference(family, threshold):
         assert_allclose(weights, expected, rtol=0)
 
 
+@pytest.mark.parametrize("n_states", [2, 21, 256])
+@pytest.mark.parametrize("shape", [(1, 2), (15, 63), (16, 64), (17, 65), (300, 200), (1100, 130)])
+def test_counts_are_exact_for_every_number_of_words_blocks_and_tiles(rng, shape, n_states):
+    n_sequences, length = shape
+    ancestors = rng.integers(n_states, size=(7, length))
+    sequences = ancestors[rng.integers(7, size=n_sequences)]
+    rate = rng.choice([0.0, 0.05, 0.12, 0.3], size=(n_sequences, 1))
+    mutated = rng.uniform(size=shape) < rate
+    sequences = np.where(mutated, rng.integers(n_states, size=shape), sequences).astype(np.uint8)
+    sequences[::5] = 0  # as empty places of a block
+    n_equal = np.stack([(sequences == one).sum(axis=1) for one in sequences])
+    for threshold in (0.8, 1.0):
+        limit = int((1.0 - threshold) * length + 1e-9)
+        expected = (length - n_equal <= limit).sum(axis=1)
+        for n_threads in (1, 3):
+            weights = sequence_weights(sequences, threshold, n_threads=n_threads)
+            assert np.array_equal(weights, 1.0 / expected)
+        n_clusters, _ = connected_components(length - n_equal <= limit)
+        assert identity_clusters(sequences, threshold).max() + 1 == n_clusters
+
+
 @pytest.mark.parametrize("threshold", [0.8, 0.9])
 def test_clusters_are_connected_components(family, threshold):
     n_clusters, expected = connected_components(identities(family) >= threshold - 1e-12)
