@@ -25,8 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands"]
 
-METHODS = ("plm", "factored", "attention")
+METHODS = ("plm", "factored", "attention", "mf")
+MINIMIZES = ("plm", "factored", "attention")
 ONLY_FOR = {
+    "ridge": MINIMIZES,
+    "couplings_l2": MINIMIZES,
+    "fields_l2": MINIMIZES,
+    "fields": MINIMIZES,
+    "max_steps": MINIMIZES,
+    "init": ("plm", "factored"),
+    "pseudocount": ("mf",),
     "heads": ("factored", "attention"),
     "color_similarity": ("factored", "attention"),
     "masks": ("attention",),
@@ -37,10 +45,15 @@ ONLY_FOR = {
 def add_commands(commands: Any) -> None:
     """Add the commands of this module."""
     fit = add_command(
-        commands, "fit", _fit, "Infer the couplings by pseudo-likelihood or masked modelling."
+        commands,
+        "fit",
+        _fit,
+        "Infer the couplings by pseudo-likelihood, masked modelling or mean field.",
     )
     fit.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (also .gz) or .npy")
-    fit.add_argument("--method", required=True, metavar="NAME", help="plm, factored or attention")
+    fit.add_argument(
+        "--method", required=True, metavar="NAME", help="plm, factored, attention or mf"
+    )
     fit.add_argument("--out", metavar="FIT.h5", required=True, help="fit to write")
     fit.add_argument(
         "--ridge",
@@ -51,9 +64,20 @@ def add_commands(commands: Any) -> None:
     )
     fit.add_argument("--couplings-l2", type=float, metavar="X", help="that penalty directly")
     fit.add_argument(
-        "--fields-l2", type=float, default=0.01, metavar="X", help="penalty on the fields"
+        "--fields-l2", type=float, metavar="X", help="penalty on the fields (default: 0.01)"
     )
-    fit.add_argument("--fields", default="learned", metavar="NAME", help="learned or none")
+    fit.add_argument("--fields", metavar="NAME", help="learned or none (default: learned)")
+    fit.add_argument(
+        "--init",
+        metavar="FILE",
+        help="plm, factored: start from a fit, an exported .npz or plmc's binary parameters",
+    )
+    fit.add_argument(
+        "--pseudocount",
+        type=float,
+        metavar="P",
+        help="mf: share of uniform statistics mixed into the frequencies (default: 0.5)",
+    )
     fit.add_argument("--heads", type=int, metavar="H", help="attention heads (default: 1)")
     fit.add_argument(
         "--color-similarity",
@@ -100,29 +124,32 @@ def add_commands(commands: Any) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
+    from pottsattn._numba import n_threads_or_default
+    from pottsattn.memory import check_memory
+
     method = check_choice("method", arguments.method, METHODS)
     for name, methods in ONLY_FOR.items():
         if getattr(arguments, name) is not None and method not in methods:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} applies to {' and '.join(methods)}, not to {method}")
-    check_output(arguments.out, arguments.data)
+    check_output(arguments.out, arguments.data, arguments.init)
     dataset = read_data(arguments, arguments.data)
     summary = dataset.origin.get("source", {}).get("summary")
     if summary and not arguments.json:
         print(f"{summary}; effective size {dataset.effective_size:.0f}")
-    penalties = {
-        "ridge": arguments.ridge,
-        "couplings_l2": arguments.couplings_l2,
-        "fields_l2": arguments.fields_l2,
-        "fields": arguments.fields,
-    }
-    if arguments.max_steps is not None:
-        penalties["max_steps"] = arguments.max_steps
+    names = ("ridge", "couplings_l2", "fields_l2", "fields", "max_steps")
+    given = {name: getattr(arguments, name) for name in names}
+    options = {name: value for name, value in given.items() if value is not None}
     similarity = _color_similarity(arguments)
+    n_threads = n_threads_or_default(arguments.threads)
+    sizes = (dataset.length, dataset.n_states, dataset.n_sequences)
+    check_memory(method, *sizes, n_threads, n_heads=arguments.heads or 1)
     if method == "attention":
-        fit = _train(arguments, dataset, similarity, penalties)
+        fit = _train(arguments, dataset, similarity, options)
+    elif method == "mf":
+        fit = _solve_mean_field(arguments, dataset)
     else:
-        fit = _solve(arguments, dataset, similarity, penalties)
+        fit = _solve(arguments, dataset, similarity, options)
     fit.save(arguments.out, seed=arguments.seed)
     report = {
         "file": arguments.out,
@@ -138,7 +165,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         f"{fit.message}\n"
         f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
         f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s"
-        + ("" if method == "plm" else f"; color similarity {similarity}"),
+        + ("" if method in ("plm", "mf") else f"; color similarity {similarity}"),
     )
     if fit.interrupted:
         return INTERRUPTED
@@ -169,6 +196,11 @@ def _solve(
             "method factored has one head with --color-similarity identity in this version; "
             "for learned color similarity or several heads use --method attention"
         )
+    if arguments.init is not None:
+        from pottsattn.fitting.parameters import initial_parameters
+
+        initial = initial_parameters(arguments.init, dataset)
+        options = {**options, "initial": initial}
     with bar(arguments.method, "site") as progress:
         return fit_pseudolikelihood(
             dataset,
@@ -177,6 +209,15 @@ def _solve(
             progress=progress,
             **options,
         )
+
+
+def _solve_mean_field(arguments: argparse.Namespace, dataset: SequenceDataset) -> FitResult:
+    from pottsattn.fitting.mean_field import DEFAULT_PSEUDOCOUNT, fit_mean_field
+
+    pseudocount = arguments.pseudocount
+    return fit_mean_field(
+        dataset, pseudocount=DEFAULT_PSEUDOCOUNT if pseudocount is None else pseudocount
+    )
 
 
 def _train(

@@ -20,6 +20,8 @@ PAPERS = {
     "generalized Potts model, Phys. Rev. Research 6, 023057 (2024)",
     "plm": "M. Ekeberg, C. Lövkvist, Y. Lan, M. Weigt, E. Aurell, Improved contact prediction in "
     "proteins: using pseudolikelihoods to infer Potts models, Phys. Rev. E 87, 012707 (2013)",
+    "mf": "F. Morcos et al., Direct-coupling analysis of residue coevolution captures native "
+    "contacts across many protein families, Proc. Natl. Acad. Sci. USA 108, E1293 (2011)",
     "apc": "S. D. Dunn, L. M. Wahl, G. B. Gloor, Mutual information without the influence of "
     "phylogeny or entropy dramatically improves residue contact prediction, Bioinformatics 24, "
     "333 (2008)",
@@ -41,6 +43,7 @@ PAPERS_OF = {
     "sweep": ("attention", "plm", "rng"),
     "plm": ("plm", "apc", "attention"),
     "factored": ("attention", "plm"),
+    "mf": ("mf", "apc"),
 }
 
 

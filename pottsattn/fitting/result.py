@@ -83,7 +83,7 @@ class FitResult:
     Attributes
     ----------
     method : str
-        "plm", "factored" or "attention".
+        "plm", "factored", "attention" or "mf".
     fields : shape (length, n_states)
         h; zero when `config["fields"]` is "none".
     couplings : Couplings

@@ -1,13 +1,18 @@
-"""Contacts of a real protein family, against the precision that plmc reaches."""
+"""Contacts of a real protein family, against the precision of plmc and of pydca's recipe."""
 
 from __future__ import annotations
 
 import json
 
 from pottsattn.cli.main import main
+from pottsattn.contacts import rank_contacts, read_distances
+from pottsattn.dataset import read_dataset
+from pottsattn.fitting.mean_field import fit_mean_field
 
 # plmc with lambda_e = lambda_h = 10.4 (0.2 (L - 1)): 1.000, 0.962, 0.792; two pairs of slack.
 RANKS = {"L/2": (26, 1.000), "L": (53, 0.962), "2L": (106, 0.792)}
+# Mean field by pydca's recipe in NumPy (identity > 0.8, norm over 20 letters), one pair of slack.
+MEAN_FIELD_RANKS = {"L/2": (26, 0.9615), "L": (53, 0.9245), "2L": (106, 0.8208)}
 
 
 def test_precision_on_pf00014_is_within_two_pairs_of_plmc(data_dir, tmp_path, capsys):
@@ -23,3 +28,11 @@ def test_precision_on_pf00014_is_within_two_pairs_of_plmc(data_dir, tmp_path, ca
     assert (result["n_pairs"], result["n_contacts"]) == (1128, 439)
     for name, (rank, reference) in RANKS.items():
         assert result["precision"][name] >= reference - 2.5 / rank, name
+
+
+def test_precision_of_mean_field_on_pf00014_is_that_of_pydcas_recipe(data_dir):
+    dataset = read_dataset(data_dir / "PF00014.fasta.gz")
+    known = read_distances(data_dir / "PF00014_struct.dat")
+    precision = rank_contacts(fit_mean_field(dataset)).precision(known)
+    for name, (rank, reference) in MEAN_FIELD_RANKS.items():
+        assert abs(precision.at[name] - reference) <= 1.5 / rank, name

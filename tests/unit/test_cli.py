@@ -32,7 +32,7 @@ COMPARED_KEYS += " n_parameters converged seconds"
 POINT_KEYS = "alpha ridge mask_fraction m q V test_loss bayes_loss train_loss coupling_error"
 POINT_KEYS += " accuracy converged"
 PHASE_KEYS = "zone spin_glass_scale ferromagnetic_scale first_order_bound"
-COMMANDS = "demo sample split fit compare theory contacts plot info cite"
+COMMANDS = "demo sample split weights fit compare theory contacts export plot info cite"
 FIGURE_STARTS = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
 SAMPLE = "sample --length 6 --states 3 --coupling-scale 1 --chains 8 --warmup 50 --thin 2"
 CURVE = "theory --states 3 --coupling-scale 1.5 --ridge 0.1 --alpha 4 1"
@@ -101,6 +101,55 @@ def strict_json(text: str) -> dict:
 
 def assert_keys(found: dict, expected: str) -> None:
     assert set(expected.split()) <= set(found)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "txt", "npy"])
+def test_weights_are_written_once_and_used_by_every_command(run, run_json, suffix):
+    file = f"weights.{suffix}"
+    status, report = run_json("weights", "family.fasta", "--out", file)
+    assert status == 0
+    assert_keys(report, "file n_sequences effective_size weights summary seconds")
+    assert (report["n_sequences"], report["weights"]) == (30, "at identity 0.8")
+    assert run_json("info", "family.fasta")[1]["effective_size"] == report["effective_size"]
+
+    # At another threshold the weights would differ; those of the file count.
+    loose = ["family.fasta", "--identity-threshold", "0.1"]
+    assert run_json("info", *loose)[1]["effective_size"] < 0.9 * report["effective_size"]
+    assert (
+        run_json("info", *loose, "--weights", file)[1]["effective_size"]
+        == (report["effective_size"])
+    )
+    np.savetxt("given.txt", np.arange(30) / 4.0)
+    fit = ["fit", "family.fasta", "--method", "factored", "--color-similarity", "identity"]
+    status, fitted = run_json(*fit, "--weights", "given.txt", "--out", "weighted.h5")
+    assert (status, fitted["n_sequences"], fitted["effective_size"]) == (0, 30, 29 * 30 / 8)
+    origin = pottsattn.load("weighted.h5").origin["data"]
+    assert origin["weights"] == {"file": "given.txt"}
+    assert "identity_threshold" not in origin
+
+
+def test_stored_weights_are_written_too(run_json, files):
+    dataset = SequenceDataset([[0, 1], [1, 0], [1, 1]], 2, weights=[0.1, 1.0 / 3.0, 2.0])
+    dataset.save(files / "stored.h5")
+    report = run_json("weights", "stored.h5", "--out", "stored.csv")[1]
+    assert (report["weights"], report["effective_size"]) == ("stored", dataset.effective_size)
+    assert (files / "stored.csv").read_text() == "weight\n0.1\n0.3333333333333333\n2.0\n"
+    assert run_json("weights", "data.h5", "--out", "data.npy.npy")[1]["weights"] == (
+        "at identity 0.8"
+    )
+
+
+@pytest.mark.parametrize("method", ["plm", "factored", "attention", "mf"])
+def test_info_tells_the_memory_of_a_fit(run, run_json, method):
+    sizes = f"--length 100 --states 21 --sequences 5000 --method {method} --threads 2".split()
+    status, report = run_json("info", *sizes)
+    assert status == 0
+    assert_keys(report, "method length n_states n_sequences n_threads n_heads stages peak_bytes")
+    assert report["peak_bytes"] == max(stage["total_bytes"] for stage in report["stages"])
+    status, text, err = run("info", *sizes)
+    assert (status, err) == (0, "")
+    assert all(stage["stage"] in text for stage in report["stages"])
+    assert "\npeak " in text
 
 
 @pytest.mark.parametrize("command", COMMANDS.split())
