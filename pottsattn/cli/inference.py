@@ -143,7 +143,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     similarity = _color_similarity(arguments)
     n_threads = n_threads_or_default(arguments.threads)
     sizes = (dataset.length, dataset.n_states, dataset.n_sequences)
-    check_memory(method, *sizes, n_threads, n_heads=arguments.heads or 1)
+    if arguments.device != "cuda":  # the plan is of the memory of the host
+        check_memory(method, *sizes, n_threads, n_heads=arguments.heads or 1)
     if method == "attention":
         fit = _train(arguments, dataset, similarity, options)
     elif method == "mf":
