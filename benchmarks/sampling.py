@@ -34,11 +34,11 @@ from pottsattn._simd import (
     exp,
     fma,
     load_floats,
-    masked_sums,
     splat,
     store_floats,
     store_words,
 )
+from pottsattn._simd_rows import masked_sums
 from pottsattn.ensembles import generalized, lattice_2d, sk_potts
 from pottsattn.exact import enumerate_states, solve_torus
 from pottsattn.sampling.engine import Chains, Engine, build_engine

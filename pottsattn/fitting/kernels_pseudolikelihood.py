@@ -22,7 +22,6 @@ from pottsattn._numba import njit
 from pottsattn._simd import (
     LANES,
     PADDING,
-    add_rows,
     aligned_floats,
     exp,
     largest,
@@ -30,9 +29,9 @@ from pottsattn._simd import (
     maximum,
     splat,
     store_floats,
-    sum_rows,
     total,
 )
+from pottsattn._simd_rows import add_rows, sum_rows
 
 __all__ = ["row_loss_factored", "row_loss_full", "single_row_loss"]
 

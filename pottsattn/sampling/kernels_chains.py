@@ -34,8 +34,8 @@ from pottsattn._simd import (
     splat,
     splat_word,
     store_floats,
-    sum_rows,
 )
+from pottsattn._simd_rows import sum_rows
 from pottsattn.sampling.kernels_random import draw_word, unit_float
 
 __all__ = ["row_kernel", "sweep_bins"]

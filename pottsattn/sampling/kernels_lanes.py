@@ -28,7 +28,6 @@ from pottsattn._simd import (
     load_floats,
     load_mask,
     load_words,
-    masked_sums,
     maximum,
     multiply_high,
     select,
@@ -38,6 +37,7 @@ from pottsattn._simd import (
     store_mask,
     store_words,
 )
+from pottsattn._simd_rows import masked_sums
 from pottsattn.sampling.kernels_random import draw_words, unit_floats
 
 __all__ = ["sweep_lanes"]

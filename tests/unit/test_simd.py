@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pottsattn import _simd as simd
+from pottsattn import _simd_rows as simd_rows
 
 LANES = simd.LANES
 SINGLE = 2.0**-24  # relative rounding of float32
@@ -216,7 +217,7 @@ def test_exp_is_accurate_down_to_its_floor(rng):
 def test_masked_sums(n_vectors, rng):
     @numba.njit
     def run(out, at, values, neighbors, first, last, masks, masks_at):
-        simd.masked_sums(
+        simd_rows.masked_sums(
             out, at, values, neighbors, first, last, masks, masks_at, n_vectors
         )  # fmt: skip
 
@@ -241,7 +242,7 @@ def test_masked_sums(n_vectors, rng):
 def test_sum_rows(width, rng):
     @numba.njit
     def run(out, start, at, table, n_states, neighbors, first, last, states, states_at):
-        simd.sum_rows(
+        simd_rows.sum_rows(
             out, start, at, table, n_states, neighbors, first, last, states, states_at, width
         )
 
@@ -273,7 +274,7 @@ def test_add_rows(width, n_rows, rng):
 
     @numba.njit
     def run(table, table_at, rows, stride, states, states_at, n_rows):
-        simd.add_rows(table, table_at, rows, stride, states, states_at, n_rows, width)
+        simd_rows.add_rows(table, table_at, rows, stride, states, states_at, n_rows, width)
 
     table = rng.normal(size=8 + n_states * width + 8).astype(np.float32)
     rows = rng.normal(size=9 * stride).astype(np.float32)
