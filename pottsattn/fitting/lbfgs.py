@@ -34,6 +34,8 @@ class Descent(NamedTuple):
     x: Vector
     n_evaluations: int
     n_steps: int
+    decrement: float  # half g.B.g with the inverse Hessian B of the recursion: an estimate of how
+    # far the objective is above its minimum; NaN without a step
 
 
 def descend(
@@ -86,7 +88,8 @@ def descend(
         least = min(least, norm)
         x, value, gradient = trial, trial_value, trial_gradient
         n_steps += 1
-    return Descent(x, n_evaluations, n_steps)
+    decrement = -0.5 * float(_direction(gradient, pairs) @ gradient) if pairs else np.nan
+    return Descent(x, n_evaluations, n_steps, decrement)
 
 
 def _direction(gradient: Vector, pairs: deque[tuple[Vector, Vector, float]]) -> Vector:

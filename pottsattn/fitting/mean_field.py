@@ -87,6 +87,8 @@ def fit_mean_field(
         seconds=time.perf_counter() - started,
         converged=True,
         message=f"mean-field equations solved, pseudocount {pseudocount:g}",
+        symmetric=True,
+        gauge="lattice gas: zero for the last state",
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
         columns=dataset.columns,

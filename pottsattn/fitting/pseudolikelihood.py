@@ -21,8 +21,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +37,11 @@ from pottsattn._validate import (
 )
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.lbfgs import descend
 from pottsattn.fitting.result import FitResult, penalty_for
-from pottsattn.fitting.row_problem import RowProblem
+from pottsattn.fitting.row_data import RowData
+from pottsattn.fitting.row_solver import Rows, SolvedRow, StopRule, judge, solve_row
+from pottsattn.fitting.rows_factored import FactoredRows
+from pottsattn.fitting.rows_full import FullRows
 
 __all__ = ["METHODS", "fit_pseudolikelihood"]
 
@@ -121,54 +121,60 @@ def fit_pseudolikelihood(
     check_at_least("max_steps", max_steps, 1)
     check_choice("precision", precision, ("mixed", "double"))
     penalty = penalty_for(dataset, ridge=ridge, couplings_l2=couplings_l2, fields_l2=fields_l2)
-    problem = RowProblem.of(
-        dataset, method, penalty, fields == "learned", _check_initial(initial, dataset)
+    data = RowData.of(
+        dataset,
+        penalty,
+        learn_fields=fields == "learned",
+        initial=_check_initial(initial, dataset),
     )
-    strength = min([penalty.couplings_l2] + [penalty.fields_l2] * problem.learn_fields)
+    rows: Rows = FullRows(data) if method == "plm" else FactoredRows(data)
+    strength = min([penalty.couplings_l2] + [penalty.fields_l2] * data.learn_fields)
     if gradient_tolerance is None and strength == 0.0:
         gradient_tolerance = UNPENALIZED_GRADIENT_TOLERANCE
 
     stop = threading.Event()
-    rule = _StopRule(strength, gap_tolerance, gradient_tolerance, max_steps, stop)
+    rule = StopRule(strength, gap_tolerance, gradient_tolerance, max_steps, stop)
     is_mixed = precision == "mixed" and method == "plm"
     started = time.perf_counter()
-    solution = problem.empty_solution()  # the largest array: too little memory shows here
-    rows: list[_Row] = []
+    all_rows = rows.empty()  # the largest array: too little memory shows here
+    all_fields = data.start_fields * data.learn_fields
+    solved: list[SolvedRow] = []
     tasks = range(dataset.length)
     workers = n_threads_or_default(n_threads)
     interrupted = False
     try:
         # After Ctrl-C the rows being solved end at their next step.
         for row, x in run_in_threads(
-            lambda i: _solve_row(problem, i, rule, is_mixed), tasks, workers, stop
+            lambda site: solve_row(rows, site, rule, is_mixed=is_mixed), tasks, workers, stop
         ):
-            problem.store(solution, row.site, x)
-            rows.append(row)
+            rows.store(row.site, x, all_fields, all_rows)
+            solved.append(row)
             if progress is not None:
-                progress(len(rows), dataset.length)
+                progress(len(solved), dataset.length)
     except KeyboardInterrupt:
         interrupted = True
-        rows += [_judge(problem, site, problem.start(site), rule, 0) for site in tasks[len(rows) :]]
+        solved += [judge(rows, site, rows.start(site), rule) for site in tasks[len(solved) :]]
     seconds = time.perf_counter() - started
 
-    gap = max(row.gradient_norm for row in rows) ** 2 / (4.0 * strength) if strength else np.nan
-    converged = all(row.converged for row in rows)
-    message = _message(rows, max_steps, gap, interrupted)
+    gap = max(row.gradient_norm for row in solved) ** 2 / (4.0 * strength) if strength else np.nan
+    converged = all(row.converged for row in solved)
+    message = _message(solved, max_steps, gap, interrupted)
     if not converged and not interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     return FitResult(
         method=method,
-        fields=solution.fields,
-        couplings=problem.couplings(solution),
+        fields=all_fields,
+        couplings=rows.couplings(all_rows),
         n_sequences=dataset.n_sequences,
         effective_size=dataset.effective_size,
-        objective=sum(row.objective for row in rows),
-        train_loss=sum(row.loss for row in rows) / dataset.length,
+        objective=sum(row.objective for row in solved),
+        train_loss=sum(row.loss for row in solved) / dataset.length,
         penalty=penalty,
-        gradient_norm=max(row.gradient_norm for row in rows),
+        gradient_norm=max(row.gradient_norm for row in solved),
         optimality_gap=gap,
-        n_evaluations=max(row.n_evaluations for row in rows),
-        n_parameters=problem.n_parameters,
+        estimated_gap=max(row.decrement for row in solved),
+        n_evaluations=max(row.n_evaluations for row in solved),
+        n_parameters=rows.n_parameters,
         seconds=seconds,
         converged=converged,
         interrupted=interrupted,
@@ -188,35 +194,6 @@ def fit_pseudolikelihood(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _StopRule:
-    """When a site is solved, and when to give up."""
-
-    strength: float  # strong convexity is 2 strength
-    gap_tolerance: float
-    gradient_tolerance: float | None
-    max_steps: int
-    stop: threading.Event
-
-    def is_met(self, gradient: Array) -> bool:
-        if self.gradient_tolerance is not None:
-            return bool(np.abs(gradient).max() <= self.gradient_tolerance)
-        return float(gradient @ gradient) <= 4.0 * self.strength * self.gap_tolerance
-
-
-@dataclass(frozen=True)
-class _Row:
-    """How the solution of one site went."""
-
-    site: int
-    objective: float
-    loss: float
-    gradient_norm: float
-    n_evaluations: int
-    n_steps: int
-    converged: bool
-
-
 def _check_initial(
     initial: tuple[Array, Couplings] | None, dataset: SequenceDataset
 ) -> tuple[Array, Couplings] | None:
@@ -232,50 +209,7 @@ def _check_initial(
     return check_array("initial fields", start, shape), couplings
 
 
-def _solve_row(
-    problem: RowProblem, site: int, rule: _StopRule, is_mixed: bool
-) -> tuple[_Row, Array]:
-    x, n_evaluations, n_steps = problem.start(site), 0, 0
-    for dtype in (np.float32, np.float64)[not is_mixed :]:
-
-        def evaluate(point: Any) -> tuple[float, Any]:
-            if rule.stop.is_set():
-                raise _Stopped
-            return problem.objective(site, point)
-
-        try:
-            found = descend(evaluate, x.astype(dtype), rule.is_met, rule.max_steps - n_steps)
-        except _Stopped:
-            break
-        x = found.x.astype(np.float64)
-        n_evaluations += found.n_evaluations
-        n_steps += found.n_steps
-    return _judge(problem, site, x, rule, n_evaluations, n_steps), x
-
-
-class _Stopped(Exception):
-    """Ctrl-C: the other rows are given up."""
-
-
-def _judge(
-    problem: RowProblem, site: int, x: Array, rule: _StopRule, n_evaluations: int, n_steps: int = 0
-) -> _Row:
-    value, gradient = problem.objective(site, x)
-    n_fields = problem.n_states * problem.learn_fields
-    squares = problem.penalty.fields_l2 * float(x[:n_fields] @ x[:n_fields])
-    squares += problem.penalty.couplings_l2 * float(x[n_fields:] @ x[n_fields:])
-    return _Row(
-        site=site,
-        objective=value,
-        loss=value - squares,
-        gradient_norm=float(np.linalg.norm(gradient)),
-        n_evaluations=n_evaluations + 1,
-        n_steps=n_steps,
-        converged=rule.is_met(gradient),
-    )
-
-
-def _message(rows: list[_Row], max_steps: int, gap: float, interrupted: bool) -> str:
+def _message(rows: list[SolvedRow], max_steps: int, gap: float, interrupted: bool) -> str:
     norm = max(row.gradient_norm for row in rows)
     state = f"gradient norm {norm:.1e}"
     if np.isfinite(gap):

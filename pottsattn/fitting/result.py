@@ -87,7 +87,7 @@ class FitResult:
     fields : shape (length, n_states)
         h; zero when `config["fields"]` is "none".
     couplings : Couplings
-        J as fitted: row i belongs to site i, rows are not symmetrized, no gauge is imposed.
+        J as fitted: row i belongs to site i; see `symmetric` and `gauge`.
     n_sequences, effective_size : int, float
         M and M_eff of the training data.
     objective, train_loss : float
@@ -97,6 +97,13 @@ class FitResult:
     optimality_gap : float
         Upper bound, in nats per site, on how far the objective is above its minimum:
         |gradient|^2 / (4 l2) by strong convexity; NaN where no penalty or no convexity gives one.
+    estimated_gap : float
+        The same distance as the curvature seen by the optimizer has it, g.B.g / 2 with its inverse
+        Hessian B, nats per site; NaN where there is none.
+    symmetric : bool
+        Whether J_ij(a, b) = J_ji(b, a) holds as fitted.
+    gauge : str
+        "as fitted", or what is known of the gauge.
     converged : bool
     message : str
         In plain words how the fit ended and, if it did not converge, what to do.
@@ -119,6 +126,9 @@ class FitResult:
     seconds: float
     converged: bool
     message: str
+    estimated_gap: float = np.nan
+    symmetric: bool = False
+    gauge: str = "as fitted"
     interrupted: bool = False
     alphabet: str = ""
     gap_index: int | None = None
@@ -178,8 +188,9 @@ class FitResult:
                 converged=self.converged,
                 message=self.message,
                 interrupted=self.interrupted,
-                symmetric=False,
-                gauge="as fitted",
+                estimated_gap=self.estimated_gap,
+                symmetric=self.symmetric,
+                gauge=self.gauge,
                 config=json.dumps(self.config, sort_keys=True),
             )
             write_couplings(file, self.fields, self.couplings)
@@ -215,6 +226,9 @@ class FitResult:
                 converged=bool(attrs["converged"]),
                 message=str(attrs["message"]),
                 interrupted=bool(attrs.get("interrupted", False)),
+                estimated_gap=float(attrs.get("estimated_gap", np.nan)),
+                symmetric=bool(attrs["symmetric"]),
+                gauge=str(attrs["gauge"]),
                 alphabet=str(attrs["alphabet"]),
                 gap_index=None if gap_index < 0 else gap_index,
                 columns=np.asarray(attrs["columns"]),
@@ -239,6 +253,7 @@ class FitResult:
             "train_loss": self.train_loss,
             "gradient_norm": self.gradient_norm,
             "optimality_gap": self.optimality_gap,
+            "estimated_gap": self.estimated_gap,
             "n_evaluations": self.n_evaluations,
             "seconds": self.seconds,
             "n_parameters": self.n_parameters,

@@ -14,10 +14,13 @@ from pottsattn._storage import content_hash
 from pottsattn.couplings import Couplings, zero_sum_projector
 from pottsattn.ensembles import sk_potts
 from pottsattn.exact import enumerate_states
+from pottsattn.fitting import rows_full
 from pottsattn.fitting.kernels_pseudolikelihood import row_loss_factored, row_loss_full
 from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
 from pottsattn.fitting.result import Penalty
-from pottsattn.fitting.row_problem import RowProblem
+from pottsattn.fitting.row_data import RowData
+from pottsattn.fitting.rows_factored import FactoredRows
+from pottsattn.fitting.rows_full import FullRows
 from pottsattn.potts import log_softmax
 
 METHODS = ("plm", "factored")
@@ -229,7 +232,7 @@ def check_exact_recovery(truth: PottsModel, method: str) -> None:
 def test_single_precision_kernel_is_that_of_double(n_states, n_sequences, rng):
     length, site = 7, 3
     dataset = SequenceDataset(rng.integers(n_states, size=(n_sequences, length)), n_states)
-    problem = RowProblem.of(dataset, "plm", Penalty(0.01, 0.02), True)
+    problem = FullRows(RowData.of(dataset, Penalty(0.01, 0.02), learn_fields=True))
     x = rng.normal(size=n_states + length * n_states**2)
     x[n_states:].reshape(length, -1)[site] = 0.0
     value, gradient = problem.objective(site, x)
@@ -237,6 +240,32 @@ def test_single_precision_kernel_is_that_of_double(n_states, n_sequences, rng):
     assert single_value == pytest.approx(value, rel=2e-6)
     assert np.abs(single_gradient - gradient).max() < 2e-6
     assert np.all(single_gradient[n_states:].reshape(length, -1)[site] == 0.0)
+
+
+@pytest.mark.parametrize("fields_l2", [0.0, 0.02])
+@pytest.mark.parametrize("learn_fields", [True, False])
+@pytest.mark.parametrize("kind", [FullRows, FactoredRows])
+def test_coordinates_are_those_of_the_plain_objective(kind, learn_fields, fields_l2, rng):
+    """The objective and its gradient at a point are those of the contract at its parameters."""
+    length, n_states, site = 5, 4, 2
+    weights = rng.uniform(size=60)
+    dataset = SequenceDataset(rng.integers(n_states, size=(60, length)), n_states, weights=weights)
+    rows = kind(RowData.of(dataset, Penalty(0.03, fields_l2), learn_fields=learn_fields))
+    x = rng.normal(size=rows.start(site).size)
+    if kind is FullRows:
+        x[:n_states] -= x[:n_states].mean()
+        blocks = x[n_states:].reshape(length, n_states, n_states)
+        blocks -= blocks.mean(axis=1, keepdims=True)
+        blocks -= blocks.mean(axis=2, keepdims=True)
+        blocks[site] = 0.0
+    value, gradient = rows.objective(site, x)
+    objective, _, plain = rows.judge(site, x)
+    assert value == pytest.approx(objective, rel=1e-13)
+    assert_allclose(rows.plain_gradient(site, gradient), plain, atol=1e-13)
+    # A step in the coordinates changes the plain objective as the gradient says.
+    direction = gradient / np.linalg.norm(gradient)
+    ahead, behind = (rows.judge(site, x + h * direction)[0] for h in (1e-4, -1e-4))
+    assert (ahead - behind) / 2e-4 == pytest.approx(gradient @ direction, rel=1e-6)
 
 
 @pytest.mark.parametrize("fields", ["learned", "none"])
@@ -257,14 +286,16 @@ def test_a_wrong_single_precision_kernel_is_put_right_by_double(rng, monkeypatch
     """What single precision gets wrong, here a neighbor left out, the verdict sees."""
     dataset = SequenceDataset(rng.integers(3, size=(200, 6)), 3)
     right = fit_pseudolikelihood(dataset, precision="double")
-    single_loss = RowProblem.single_loss
+    row_loss = rows_full.full_row_loss
 
-    def wrong(self, site, x):
-        y = x.copy()
-        y[3:].reshape(6, -1)[(site + 1) % 6] = 0.0
-        return single_loss(self, site, y)
+    def wrong(data, site, fields, rows):
+        if rows.dtype == np.float32:
+            rows = rows.copy()
+            neighbor = (site + 1) % 6
+            rows[3 * neighbor : 3 * neighbor + 3] = 0.0
+        return row_loss(data, site, fields, rows)
 
-    monkeypatch.setattr(RowProblem, "single_loss", wrong)
+    monkeypatch.setattr(rows_full, "full_row_loss", wrong)
     fit = fit_pseudolikelihood(dataset)
     assert fit.converged
     assert fit.objective == pytest.approx(right.objective, abs=1e-5)

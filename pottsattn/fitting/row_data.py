@@ -1,0 +1,96 @@
+"""What the rows of a pseudo-likelihood fit share: data, penalty, where to start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pottsattn._validate import check_generator
+from pottsattn.couplings import Couplings
+from pottsattn.dataset import SequenceDataset
+from pottsattn.fitting.result import Penalty
+
+__all__ = ["COARSE_SHARE", "RowData"]
+
+Array = NDArray[np.float64]
+PSEUDOCOUNT = 0.5  # of one sequence, in the starting fields only
+COARSE_SHARE = 0.25  # of the sequences: first steps at a quarter of the cost
+
+
+@dataclass(frozen=True, eq=False)
+class RowData:
+    """The data and the penalty of a fit, and the parameters it starts from."""
+
+    sequences: NDArray[np.uint8]
+    weights: Array  # sum 1
+    frequencies: Array  # (L, C), of all sequences
+    start_fields: Array  # (L, C), log frequencies
+    penalty: Penalty
+    learn_fields: bool
+    initial: tuple[Array, Couplings] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        dataset: SequenceDataset,
+        penalty: Penalty,
+        *,
+        learn_fields: bool,
+        initial: tuple[Array, Couplings] | None = None,
+    ) -> RowData:
+        """Return the data of a fit; it starts at the log frequencies, or at `initial`."""
+        frequencies = dataset.site_frequencies()
+        pseudocount = PSEUDOCOUNT / dataset.effective_size
+        start = np.log(frequencies + pseudocount / dataset.n_states)
+        start -= start.mean(axis=1, keepdims=True)
+        return cls(
+            dataset.sequences,
+            dataset.normalized_weights,
+            frequencies,
+            start,
+            penalty,
+            learn_fields,
+            initial,
+        )
+
+    @property
+    def length(self) -> int:
+        """Number of sites, L."""
+        return self.frequencies.shape[0]
+
+    @property
+    def n_states(self) -> int:
+        """Number of states, C."""
+        return self.frequencies.shape[1]
+
+    @cached_property
+    def columns(self) -> NDArray[np.uint8]:
+        """The sequences by site, shape (L, M)."""
+        return np.ascontiguousarray(self.sequences.T)
+
+    @cached_property
+    def single_weights(self) -> NDArray[np.float32]:
+        """The weights in single precision."""
+        return self.weights.astype(np.float32)
+
+    @cached_property
+    def single_frequencies(self) -> NDArray[np.float32]:
+        """The frequencies in single precision."""
+        return self.frequencies.astype(np.float32)
+
+    @cached_property
+    def neighbors(self) -> NDArray[np.uint32]:
+        """0..L-1, as the kernel in single precision wants them."""
+        return np.arange(self.length, dtype=np.uint32)
+
+    @cached_property
+    def coarse(self) -> RowData:
+        """The same with a random share of the sequences, always the same one."""
+        n_sequences = len(self.sequences)
+        chosen = check_generator(0).permutation(n_sequences)[: round(COARSE_SHARE * n_sequences)]
+        chosen.sort()
+        weights = self.weights[chosen]
+        return replace(self, sequences=self.sequences[chosen], weights=weights / weights.sum())

@@ -1,0 +1,160 @@
+"""Rows of full blocks: the objective of one site in the coordinates of `coordinates`.
+
+A point is one vector, the total field (C,) and zero-sum blocks (L, C, C) indexed [j, b, a].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pottsattn._simd import LANES, PADDING, aligned_zeros
+from pottsattn.couplings import Couplings
+from pottsattn.fitting.coordinates import FieldSplit
+from pottsattn.fitting.kernels_coordinates import contract_row, expand_row
+from pottsattn.fitting.kernels_pseudolikelihood import row_loss_full, single_row_loss
+from pottsattn.fitting.row_data import RowData
+
+__all__ = ["FullRows", "full_row_loss", "padded_row"]
+
+Array = NDArray[np.float64]
+
+
+def full_row_loss(
+    data: RowData, site: int, fields: NDArray[Any], rows: NDArray[Any]
+) -> tuple[float, NDArray[Any], NDArray[Any]]:
+    """Return the loss of a row and its gradients, without penalty, in the precision of `rows`.
+
+    fields (C,) and rows (L C, C) in float64; as `padded_row` makes them in float32.
+    """
+    fields_gradient, rows_gradient = np.empty_like(fields), np.empty_like(rows)
+    if rows.dtype == np.float64:
+        loss = row_loss_full(
+            site, data.sequences, data.weights, fields, rows.reshape(-1),
+            fields_gradient, rows_gradient.reshape(-1),
+        )  # fmt: skip
+        return loss, fields_gradient, rows_gradient
+    loss = single_row_loss(rows.shape[1])(
+        site, data.sequences, data.columns, data.single_weights, data.neighbors, fields,
+        rows.reshape(-1), data.n_states, fields_gradient, rows_gradient.reshape(-1),
+    )  # fmt: skip
+    return loss, fields_gradient, rows_gradient
+
+
+def padded_row(data: RowData, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return empty (fields, rows) for `full_row_loss` in one precision."""
+    length, n_states = data.length, data.n_states
+    if dtype == np.float64:
+        return np.empty(n_states), np.empty((length * n_states, n_states))
+    width = -(-n_states // 4) * 4
+    fields = aligned_zeros((-(-width // LANES) * LANES,))
+    fields[:] = PADDING
+    return fields, aligned_zeros((length * n_states, width))
+
+
+class FullRows:
+    """Rows of a site-wise fit of full blocks."""
+
+    def __init__(self, data: RowData) -> None:
+        self.data = data
+        self.split = FieldSplit.of(
+            data.penalty, data.length, data.n_states, learn_fields=data.learn_fields
+        )
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that the fit is free to choose."""
+        length, n_states = self.data.length, self.data.n_states
+        fields = length * n_states * self.data.learn_fields
+        return fields + length * (length - 1) * n_states**2
+
+    def start(self, site: int) -> Array:
+        """Return the point that a site starts from."""
+        length, n_states = self.data.length, self.data.n_states
+        x = np.zeros(n_states + length * n_states**2)
+        total, blocks = x[:n_states], x[n_states:].reshape(length, n_states, n_states)
+        if self.data.initial is None:
+            total[:] = self.data.start_fields[site]
+            return x
+        fields, couplings = self.data.initial
+        blocks[:] = couplings.row(site).transpose(0, 2, 1)
+        total[:] = fields[site] * self.data.learn_fields + blocks.mean(axis=1).sum(axis=0)
+        x = self.tidied(x)
+        total, blocks = x[:n_states], x[n_states:].reshape(length, n_states, n_states)
+        total += np.einsum("jb,jba->a", self.data.frequencies, blocks)
+        return x
+
+    def tidied(self, x: Array) -> Array:
+        """Return a point with zero sums, which steps in single precision keep within rounding."""
+        x = x.copy()
+        n_states = self.data.n_states
+        total, blocks = x[:n_states], x[n_states:].reshape(-1, n_states, n_states)
+        total -= total.mean()
+        blocks -= blocks.mean(axis=1, keepdims=True)
+        blocks -= blocks.mean(axis=2, keepdims=True)
+        return x
+
+    def objective(self, site: int, x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        """Return the penalised objective of a site and its gradient, in the precision of x."""
+        is_single = x.dtype == np.float32
+        frequencies = self.data.single_frequencies if is_single else self.data.frequencies
+        fields, rows = padded_row(self.data, x.dtype)
+        expand_row(x, frequencies, fields, rows)
+        loss, *gradients = full_row_loss(self.data, site, fields, rows)
+        gradient = np.empty_like(x)
+        penalty = contract_row(
+            site, x, frequencies, fields, *gradients,
+            self.split.fields_l2, self.data.penalty.couplings_l2, gradient,
+        )  # fmt: skip
+        return loss + penalty, gradient
+
+    def plain_gradient(self, site: int, gradient: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient in fields (if learned) and blocks [j, b, a], from that of a point."""
+        n_states = self.data.n_states
+        total = gradient[:n_states]
+        frequencies = self.data.frequencies.astype(gradient.dtype)
+        plain = gradient.copy()
+        blocks = plain[n_states:].reshape(-1, n_states, n_states)
+        blocks += frequencies[:, :, None] * total
+        blocks[site] = 0.0
+        return plain if self.data.learn_fields else plain[n_states:]
+
+    def parameters(self, site: int, x: Array) -> tuple[Array, Array]:
+        """Return fields (C,) and blocks (L, C, C), indexed [j, b, a], of a point."""
+        n_states = self.data.n_states
+        blocks = x[n_states:].reshape(-1, n_states, n_states)
+        total = x[:n_states] - np.einsum("jb,jba->a", self.data.frequencies, blocks)
+        blocks = blocks + self.split.share * total
+        blocks[site] = 0.0
+        return self.split.fields(total), blocks
+
+    def judge(self, site: int, x: Array) -> tuple[float, float, Array]:
+        """Return objective, loss and gradient in the plain parameters, in double precision."""
+        penalty, n_states = self.data.penalty, self.data.n_states
+        fields, blocks = self.parameters(site, x)
+        rows = blocks.reshape(-1, n_states)
+        loss, fields_gradient, rows_gradient = full_row_loss(self.data, site, fields, rows)
+        objective = loss + penalty.couplings_l2 * float(np.vdot(rows, rows))
+        gradient = (rows_gradient + 2.0 * penalty.couplings_l2 * rows).ravel()
+        if self.data.learn_fields:
+            objective += penalty.fields_l2 * float(fields @ fields)
+            gradient = np.concatenate(
+                [fields_gradient + 2.0 * penalty.fields_l2 * fields, gradient]
+            )
+        return objective, loss, gradient
+
+    def empty(self) -> Array:
+        """Return couplings of zero for every site."""
+        shape = (self.data.length,) * 2 + (self.data.n_states,) * 2
+        return np.zeros(shape)
+
+    def store(self, site: int, x: Array, fields: Array, rows: Array) -> None:
+        """Write the parameters of a site into (L, C) and (L, L, C, C), indexed [i, j, a, b]."""
+        fields[site], blocks = self.parameters(site, x)
+        rows[site] = blocks.transpose(0, 2, 1)
+
+    def couplings(self, rows: Array) -> Couplings:
+        """Return the couplings of all rows."""
+        return Couplings(dense=rows)
