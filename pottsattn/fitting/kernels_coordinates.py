@@ -20,18 +20,20 @@ __all__ = ["contract_row", "expand_row"]
 @njit
 def expand_row(
     x: NDArray[Any],
+    scale: NDArray[Any],
     frequencies: NDArray[Any],
     fields: NDArray[Any],
     rows: NDArray[Any],
 ) -> None:
-    """Write fields t(a) - sum_jb f_j(b) z_j(b, a) and the padded rows of a point.
+    """Write fields scale(a) t(a) - sum_jb f_j(b) z_j(b, a) and the padded rows of a point.
 
-    x (C + L C C,), frequencies (L, C), fields (C or more,), rows (L C, width): one float type.
+    x (C + L C C,), scale (C,), frequencies (L, C), fields (C or more,), rows (L C, width), all of
+    one float type.
     """
     length, n_states = frequencies.shape
     blocks = x[n_states:].reshape(length * n_states, n_states)
     for a in range(n_states):
-        fields[a] = x[a]
+        fields[a] = scale[a] * x[a]
     for j in range(length):
         for b in range(n_states):
             frequency = frequencies[j, b]
@@ -45,6 +47,7 @@ def expand_row(
 def contract_row(
     site: int,
     x: NDArray[Any],
+    scale: NDArray[Any],
     frequencies: NDArray[Any],
     fields: NDArray[Any],
     fields_gradient: NDArray[Any],
@@ -64,11 +67,12 @@ def contract_row(
     double_fields, double_couplings = number(2.0 * fields_l2), number(2.0 * couplings_l2)
     blocks = x[n_states:].reshape(length * n_states, n_states)
     gradients = gradient[n_states:].reshape(length * n_states, n_states)
-    total = gradient[:n_states]
+    total = np.empty(n_states, x.dtype)
     squares = 0.0
     for a in range(n_states):
         squares += fields_l2 * float(fields[a]) ** 2
         total[a] = fields_gradient[a] + double_fields * fields[a]
+        gradient[a] = scale[a] * total[a]
     means = np.empty(n_states, x.dtype)
     for j in range(length):
         if j == site:

@@ -17,7 +17,6 @@ References: Ekeberg et al., Phys. Rev. E 87, 012707 (2013); Rende et al., Phys. 
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import n_threads_or_default, run_in_threads
+from pottsattn._numba import n_threads_or_default
 from pottsattn._validate import (
     ConvergenceWarning,
     InputError,
@@ -37,11 +36,13 @@ from pottsattn._validate import (
 )
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
+from pottsattn.fitting.existence import missing_optimum
 from pottsattn.fitting.result import FitResult, penalty_for
 from pottsattn.fitting.row_data import RowData
-from pottsattn.fitting.row_solver import Rows, SolvedRow, StopRule, judge, solve_row
+from pottsattn.fitting.row_solver import Rows, SolvedRow, StopRule, solve_rows
 from pottsattn.fitting.rows_factored import FactoredRows
 from pottsattn.fitting.rows_full import FullRows
+from pottsattn.fitting.symmetric_fit import solve_symmetric
 
 __all__ = ["METHODS", "fit_pseudolikelihood"]
 
@@ -62,6 +63,7 @@ def fit_pseudolikelihood(
     gradient_tolerance: float | None = None,
     max_steps: int = 1000,
     precision: str = "mixed",
+    symmetric: bool = False,
     initial: tuple[Array, Couplings] | None = None,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -91,10 +93,14 @@ def fit_pseudolikelihood(
     precision
         "mixed": full blocks are solved in single precision as far as it goes, the rest and the
         verdict in double. "double": all in double precision.
+    symmetric
+        One block per pair of sites, J_ij(a, b) = J_ji(b, a), fitted to all rows at once ("plm");
+        otherwise every row has its own, which takes the memory of one row and parallelises.
     initial
         (fields (L, C), couplings) to start from, such as those of another fit.
     progress
-        Called with (sites done, sites) from the calling thread.
+        Called with (sites done, sites) from the calling thread; with (evaluations, max_steps) for
+        a symmetric fit.
 
     Returns
     -------
@@ -120,6 +126,8 @@ def fit_pseudolikelihood(
     check_positive("gap_tolerance", gap_tolerance)
     check_at_least("max_steps", max_steps, 1)
     check_choice("precision", precision, ("mixed", "double"))
+    if symmetric and method != "plm":
+        raise InputError(f"symmetric applies to plm, not to {method}: its rows are solved alone")
     penalty = penalty_for(dataset, ridge=ridge, couplings_l2=couplings_l2, fields_l2=fields_l2)
     data = RowData.of(
         dataset,
@@ -127,57 +135,54 @@ def fit_pseudolikelihood(
         learn_fields=fields == "learned",
         initial=_check_initial(initial, dataset),
     )
-    rows: Rows = FullRows(data) if method == "plm" else FactoredRows(data)
-    strength = min([penalty.couplings_l2] + [penalty.fields_l2] * data.learn_fields)
+    # Both rows of a pair penalise the block they share.
+    couplings_l2 = penalty.couplings_l2 * (2.0 if symmetric else 1.0)
+    strength = min([couplings_l2] + [penalty.fields_l2] * data.learn_fields)
     if gradient_tolerance is None and strength == 0.0:
         gradient_tolerance = UNPENALIZED_GRADIENT_TOLERANCE
-
-    stop = threading.Event()
-    rule = StopRule(strength, gap_tolerance, gradient_tolerance, max_steps, stop)
-    is_mixed = precision == "mixed" and method == "plm"
-    started = time.perf_counter()
-    all_rows = rows.empty()  # the largest array: too little memory shows here
-    all_fields = data.start_fields * data.learn_fields
-    solved: list[SolvedRow] = []
-    tasks = range(dataset.length)
+    n_together = dataset.length if symmetric else 1
+    rule = StopRule(strength, gap_tolerance * n_together, gradient_tolerance, max_steps)
     workers = n_threads_or_default(n_threads)
-    interrupted = False
-    try:
-        # After Ctrl-C the rows being solved end at their next step.
-        for row, x in run_in_threads(
-            lambda site: solve_row(rows, site, rule, is_mixed=is_mixed), tasks, workers, stop
-        ):
-            rows.store(row.site, x, all_fields, all_rows)
-            solved.append(row)
-            if progress is not None:
-                progress(len(solved), dataset.length)
-    except KeyboardInterrupt:
-        interrupted = True
-        solved += [judge(rows, site, rows.start(site), rule) for site in tasks[len(solved) :]]
+    started = time.perf_counter()
+    if symmetric:
+        solution = solve_symmetric(
+            data, rule, workers, is_mixed=precision == "mixed", progress=progress
+        )
+    else:
+        rows: Rows = FullRows(data) if method == "plm" else FactoredRows(data)
+        is_mixed = precision == "mixed" and method == "plm"
+        solution = solve_rows(rows, rule, workers, is_mixed=is_mixed, progress=progress)
     seconds = time.perf_counter() - started
 
-    gap = max(row.gradient_norm for row in solved) ** 2 / (4.0 * strength) if strength else np.nan
-    converged = all(row.converged for row in solved)
-    message = _message(solved, max_steps, gap, interrupted)
-    if not converged and not interrupted:
+    solved = solution.rows
+    norm = max(row.gradient_norm for row in solved)
+    gap = norm**2 / (4.0 * strength) / n_together if strength else np.nan
+    infinite = missing_optimum(
+        dataset, penalty, solution.fields, solution.couplings, learn_fields=data.learn_fields
+    )
+    converged = infinite is None and all(row.converged for row in solved)
+    message = infinite or _message(solved, max_steps, gap, solution.interrupted, n_together)
+    if not converged and not solution.interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     return FitResult(
         method=method,
-        fields=all_fields,
-        couplings=rows.couplings(all_rows),
+        fields=solution.fields,
+        couplings=solution.couplings,
         n_sequences=dataset.n_sequences,
         effective_size=dataset.effective_size,
         objective=sum(row.objective for row in solved),
         train_loss=sum(row.loss for row in solved) / dataset.length,
         penalty=penalty,
-        gradient_norm=max(row.gradient_norm for row in solved),
+        gradient_norm=norm,
         optimality_gap=gap,
-        estimated_gap=max(row.decrement for row in solved),
+        estimated_gap=max(row.decrement for row in solved) / n_together,
+        symmetric=symmetric,
+        gauge="least penalty" if method == "plm" else "as fitted",
         n_evaluations=max(row.n_evaluations for row in solved),
-        n_parameters=rows.n_parameters,
+        n_parameters=solution.n_parameters,
         seconds=seconds,
         converged=converged,
-        interrupted=interrupted,
+        interrupted=solution.interrupted,
         message=message,
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
@@ -188,6 +193,7 @@ def fit_pseudolikelihood(
             "gradient_tolerance": gradient_tolerance,
             "max_steps": max_steps,
             "precision": precision,
+            "symmetric": symmetric,
         }
         | ({"color_similarity": "identity", "heads": 1} if method == "factored" else {}),
         origin={"data": dataset.origin},
@@ -209,12 +215,19 @@ def _check_initial(
     return check_array("initial fields", start, shape), couplings
 
 
-def _message(rows: list[SolvedRow], max_steps: int, gap: float, interrupted: bool) -> str:
+def _message(
+    rows: list[SolvedRow], max_steps: int, gap: float, interrupted: bool, n_together: int
+) -> str:
     norm = max(row.gradient_norm for row in rows)
     state = f"gradient norm {norm:.1e}"
     if np.isfinite(gap):
         state += f", at most {gap:.1e} nats per site above the minimum"
+    estimate = max(row.decrement for row in rows) / n_together
+    if np.isfinite(estimate):
+        state += f", by the curvature seen about {estimate:.1e}"
     failed = [row for row in rows if not row.converged]
+    if n_together > 1:
+        return _joint_message(rows[0], max_steps, state, interrupted)
     if interrupted:
         return (
             f"interrupted: {len(rows) - len(failed)} of {len(rows)} sites are solved, the others "
@@ -231,3 +244,16 @@ def _message(rows: list[SolvedRow], max_steps: int, gap: float, interrupted: boo
         f"{len(failed)} of {len(rows)} sites did not converge in {max_steps} steps: {state}; "
         "raise max_steps or the penalty"
     )
+
+
+def _joint_message(row: SolvedRow, max_steps: int, state: str, interrupted: bool) -> str:
+    if interrupted:
+        return f"interrupted: {state}"
+    if row.converged:
+        return f"converged: {state}"
+    if row.n_steps < max_steps:
+        return (
+            f"stopped where float64 cannot lower the objective further: {state}; usually the "
+            "optimum within rounding, loosen the tolerance"
+        )
+    return f"not converged in {max_steps} steps: {state}; raise max_steps or the penalty"

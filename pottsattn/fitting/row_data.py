@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import check_generator
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.result import Penalty
 
-__all__ = ["COARSE_SHARE", "RowData"]
+__all__ = ["RowData"]
 
 Array = NDArray[np.float64]
 PSEUDOCOUNT = 0.5  # of one sequence, in the starting fields only
-COARSE_SHARE = 0.25  # of the sequences: first steps at a quarter of the cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +83,3 @@ class RowData:
     def neighbors(self) -> NDArray[np.uint32]:
         """0..L-1, as the kernel in single precision wants them."""
         return np.arange(self.length, dtype=np.uint32)
-
-    @cached_property
-    def coarse(self) -> RowData:
-        """The same with a random share of the sequences, always the same one."""
-        n_sequences = len(self.sequences)
-        chosen = check_generator(0).permutation(n_sequences)[: round(COARSE_SHARE * n_sequences)]
-        chosen.sort()
-        weights = self.weights[chosen]
-        return replace(self, sequences=self.sequences[chosen], weights=weights / weights.sum())

@@ -7,17 +7,19 @@ to the end. The verdict is in double precision, on the gradient in the plain par
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._numba import run_in_threads
 from pottsattn.couplings import Couplings
 from pottsattn.fitting.lbfgs import descend
 from pottsattn.fitting.row_data import RowData
 
-__all__ = ["Rows", "SolvedRow", "StopRule", "judge", "solve_row"]
+__all__ = ["Rows", "Solution", "SolvedRow", "StopRule", "solve_rows"]
 
 Array = NDArray[np.float64]
 
@@ -30,7 +32,7 @@ class Rows(Protocol):
     @property
     def n_parameters(self) -> int: ...
     def start(self, site: int) -> Array: ...
-    def tidied(self, x: Array) -> Array: ...  # noqa: D102
+    def tidied(self, site: int, x: Array) -> Array: ...
     def objective(self, site: int, x: NDArray[Any]) -> tuple[float, NDArray[Any]]: ...
     def plain_gradient(self, site: int, gradient: NDArray[Any]) -> NDArray[Any]: ...
     def judge(self, site: int, x: Array) -> tuple[float, float, Array]: ...
@@ -50,7 +52,6 @@ class StopRule:
     gap_tolerance: float
     gradient_tolerance: float | None
     max_steps: int
-    stop: threading.Event
 
     def is_met(self, gradient: NDArray[Any]) -> bool:
         """Whether a gradient in the plain parameters is small enough."""
@@ -73,16 +74,62 @@ class SolvedRow:
     converged: bool
 
 
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The parameters of a fit and how its rows went; a joint fit has one entry for all sites."""
+
+    fields: Array  # (L, C)
+    couplings: Couplings
+    rows: list[SolvedRow]
+    n_parameters: int
+    interrupted: bool
+
+
 class _Stopped(Exception):
     """Ctrl-C: the other rows are given up."""
 
 
-def solve_row(rows: Rows, site: int, rule: StopRule, *, is_mixed: bool) -> tuple[SolvedRow, Array]:
+def solve_rows(
+    rows: Rows,
+    rule: StopRule,
+    n_threads: int,
+    *,
+    is_mixed: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> Solution:
+    """Return the parameters of every site; after Ctrl-C of those solved so far."""
+    data = rows.data
+    all_rows = rows.empty()  # the largest array: too little memory shows here
+    all_fields = data.start_fields * data.learn_fields
+    solved: list[SolvedRow] = []
+    sites, stop = range(data.length), threading.Event()
+    interrupted = False
+    try:
+        # After Ctrl-C the rows being solved end at their next step.
+        for row, x in run_in_threads(
+            lambda site: _solve_row(rows, site, rule, stop, is_mixed=is_mixed),
+            sites,
+            n_threads,
+            stop,
+        ):
+            rows.store(row.site, x, all_fields, all_rows)
+            solved.append(row)
+            if progress is not None:
+                progress(len(solved), data.length)
+    except KeyboardInterrupt:
+        interrupted = True
+        solved += [_judge(rows, site, rows.start(site), rule) for site in sites[len(solved) :]]
+    return Solution(all_fields, rows.couplings(all_rows), solved, rows.n_parameters, interrupted)
+
+
+def _solve_row(
+    rows: Rows, site: int, rule: StopRule, stop: threading.Event, *, is_mixed: bool
+) -> tuple[SolvedRow, Array]:
     """Return how it went and the point of a site, in float64."""
     x, n_evaluations, n_steps, decrement = rows.start(site), 0, 0, np.nan
 
     def evaluate(point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        if rule.stop.is_set():
+        if stop.is_set():
             raise _Stopped
         return rows.objective(site, point)
 
@@ -94,14 +141,14 @@ def solve_row(rows: Rows, site: int, rule: StopRule, *, is_mixed: bool) -> tuple
             found = descend(evaluate, x.astype(dtype), is_done, rule.max_steps - n_steps)
         except _Stopped:
             break
-        x = rows.tidied(found.x.astype(np.float64))
+        x = rows.tidied(site, found.x.astype(np.float64))
         n_evaluations += found.n_evaluations
         n_steps += found.n_steps
         decrement = found.decrement if found.n_steps else decrement
-    return judge(rows, site, x, rule, n_evaluations, n_steps, decrement), x
+    return _judge(rows, site, x, rule, n_evaluations, n_steps, decrement), x
 
 
-def judge(
+def _judge(
     rows: Rows,
     site: int,
     x: Array,

@@ -46,7 +46,7 @@ class FactoredRows:
             fields = given[site] + interactions @ self.data.frequencies
         return np.concatenate([fields, interactions]) if self.n_fields else interactions
 
-    def tidied(self, x: Array) -> Array:
+    def tidied(self, _site: int, x: Array) -> Array:
         """Return the point: every point of a row is allowed."""
         return x
 

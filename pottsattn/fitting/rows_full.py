@@ -17,41 +17,51 @@ from pottsattn.fitting.kernels_coordinates import contract_row, expand_row
 from pottsattn.fitting.kernels_pseudolikelihood import row_loss_full, single_row_loss
 from pottsattn.fitting.row_data import RowData
 
-__all__ = ["FullRows", "full_row_loss", "padded_row"]
+__all__ = ["FullRows", "full_row_loss", "padded_row", "padded_width", "remove_sums"]
 
 Array = NDArray[np.float64]
 
 
 def full_row_loss(
-    data: RowData, site: int, fields: NDArray[Any], rows: NDArray[Any]
-) -> tuple[float, NDArray[Any], NDArray[Any]]:
-    """Return the loss of a row and its gradients, without penalty, in the precision of `rows`.
+    data: RowData,
+    site: int,
+    fields: NDArray[Any],
+    rows: NDArray[Any],
+    fields_gradient: NDArray[Any],
+    rows_gradient: NDArray[Any],
+) -> float:
+    """Return the loss of a row, without penalty, and write its gradients, in one precision.
 
-    fields (C,) and rows (L C, C) in float64; as `padded_row` makes them in float32.
+    All arrays are as `padded_row` makes them, rows indexed [(j, b), a]; the site's own are zero.
     """
-    fields_gradient, rows_gradient = np.empty_like(fields), np.empty_like(rows)
     if rows.dtype == np.float64:
-        loss = row_loss_full(
-            site, data.sequences, data.weights, fields, rows.reshape(-1),
-            fields_gradient, rows_gradient.reshape(-1),
+        return float(
+            row_loss_full(
+                site, data.sequences, data.weights, fields, rows.reshape(-1),
+                fields_gradient, rows_gradient.reshape(-1),
+            )
         )  # fmt: skip
-        return loss, fields_gradient, rows_gradient
-    loss = single_row_loss(rows.shape[1])(
-        site, data.sequences, data.columns, data.single_weights, data.neighbors, fields,
-        rows.reshape(-1), data.n_states, fields_gradient, rows_gradient.reshape(-1),
+    return float(
+        single_row_loss(rows.shape[1])(
+            site, data.sequences, data.columns, data.single_weights, data.neighbors, fields,
+            rows.reshape(-1), data.n_states, fields_gradient, rows_gradient.reshape(-1),
+        )
     )  # fmt: skip
-    return loss, fields_gradient, rows_gradient
+
+
+def padded_width(n_states: int, dtype: Any) -> int:
+    """Return the numbers that a row of `n_states` takes in the kernel of a precision."""
+    return n_states if dtype == np.float64 else -(-n_states // 4) * 4
 
 
 def padded_row(data: RowData, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return empty (fields, rows) for `full_row_loss` in one precision."""
-    length, n_states = data.length, data.n_states
+    """Return fields and rows (L C, width) for `full_row_loss` in one precision, rows zero."""
+    n_rows, width = data.length * data.n_states, padded_width(data.n_states, dtype)
     if dtype == np.float64:
-        return np.empty(n_states), np.empty((length * n_states, n_states))
-    width = -(-n_states // 4) * 4
+        return np.zeros(width), np.zeros((n_rows, width))
     fields = aligned_zeros((-(-width // LANES) * LANES,))
     fields[:] = PADDING
-    return fields, aligned_zeros((length * n_states, width))
+    return fields, aligned_zeros((n_rows, width))
 
 
 class FullRows:
@@ -59,9 +69,8 @@ class FullRows:
 
     def __init__(self, data: RowData) -> None:
         self.data = data
-        self.split = FieldSplit.of(
-            data.penalty, data.length, data.n_states, learn_fields=data.learn_fields
-        )
+        self.split = FieldSplit.of(data.penalty, data.frequencies, learn_fields=data.learn_fields)
+        self.single_scales = self.split.scales.astype(np.float32)
 
     @property
     def n_parameters(self) -> int:
@@ -76,36 +85,36 @@ class FullRows:
         x = np.zeros(n_states + length * n_states**2)
         total, blocks = x[:n_states], x[n_states:].reshape(length, n_states, n_states)
         if self.data.initial is None:
-            total[:] = self.data.start_fields[site]
+            total[:] = self.data.start_fields[site] / self.split.scales[site]
             return x
         fields, couplings = self.data.initial
         blocks[:] = couplings.row(site).transpose(0, 2, 1)
         total[:] = fields[site] * self.data.learn_fields + blocks.mean(axis=1).sum(axis=0)
-        x = self.tidied(x)
-        total, blocks = x[:n_states], x[n_states:].reshape(length, n_states, n_states)
+        remove_sums(blocks)
         total += np.einsum("jb,jba->a", self.data.frequencies, blocks)
+        total[:] = (total - total.mean()) / self.split.scales[site]
         return x
 
-    def tidied(self, x: Array) -> Array:
+    def tidied(self, site: int, x: Array) -> Array:
         """Return a point with zero sums, which steps in single precision keep within rounding."""
         x = x.copy()
-        n_states = self.data.n_states
-        total, blocks = x[:n_states], x[n_states:].reshape(-1, n_states, n_states)
-        total -= total.mean()
-        blocks -= blocks.mean(axis=1, keepdims=True)
-        blocks -= blocks.mean(axis=2, keepdims=True)
+        n_states, scale = self.data.n_states, self.split.scales[site]
+        x[:n_states] -= (scale * x[:n_states]).mean() / scale
+        remove_sums(x[n_states:].reshape(-1, n_states, n_states))
         return x
 
     def objective(self, site: int, x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         """Return the penalised objective of a site and its gradient, in the precision of x."""
         is_single = x.dtype == np.float32
         frequencies = self.data.single_frequencies if is_single else self.data.frequencies
+        scale = (self.single_scales if is_single else self.split.scales)[site]
         fields, rows = padded_row(self.data, x.dtype)
-        expand_row(x, frequencies, fields, rows)
-        loss, *gradients = full_row_loss(self.data, site, fields, rows)
+        expand_row(x, scale, frequencies, fields, rows)
+        gradients = padded_row(self.data, x.dtype)
+        loss = full_row_loss(self.data, site, fields, rows, *gradients)
         gradient = np.empty_like(x)
         penalty = contract_row(
-            site, x, frequencies, fields, *gradients,
+            site, x, scale, frequencies, fields, *gradients,
             self.split.fields_l2, self.data.penalty.couplings_l2, gradient,
         )  # fmt: skip
         return loss + penalty, gradient
@@ -113,9 +122,10 @@ class FullRows:
     def plain_gradient(self, site: int, gradient: NDArray[Any]) -> NDArray[Any]:
         """Return the gradient in fields (if learned) and blocks [j, b, a], from that of a point."""
         n_states = self.data.n_states
-        total = gradient[:n_states]
         frequencies = self.data.frequencies.astype(gradient.dtype)
         plain = gradient.copy()
+        total = plain[:n_states]
+        total /= self.split.scales[site].astype(gradient.dtype)
         blocks = plain[n_states:].reshape(-1, n_states, n_states)
         blocks += frequencies[:, :, None] * total
         blocks[site] = 0.0
@@ -125,7 +135,8 @@ class FullRows:
         """Return fields (C,) and blocks (L, C, C), indexed [j, b, a], of a point."""
         n_states = self.data.n_states
         blocks = x[n_states:].reshape(-1, n_states, n_states)
-        total = x[:n_states] - np.einsum("jb,jba->a", self.data.frequencies, blocks)
+        total = self.split.scales[site] * x[:n_states]
+        total -= np.einsum("jb,jba->a", self.data.frequencies, blocks)
         blocks = blocks + self.split.share * total
         blocks[site] = 0.0
         return self.split.fields(total), blocks
@@ -135,7 +146,8 @@ class FullRows:
         penalty, n_states = self.data.penalty, self.data.n_states
         fields, blocks = self.parameters(site, x)
         rows = blocks.reshape(-1, n_states)
-        loss, fields_gradient, rows_gradient = full_row_loss(self.data, site, fields, rows)
+        fields_gradient, rows_gradient = padded_row(self.data, np.float64)
+        loss = full_row_loss(self.data, site, fields, rows, fields_gradient, rows_gradient)
         objective = loss + penalty.couplings_l2 * float(np.vdot(rows, rows))
         gradient = (rows_gradient + 2.0 * penalty.couplings_l2 * rows).ravel()
         if self.data.learn_fields:
@@ -158,3 +170,9 @@ class FullRows:
     def couplings(self, rows: Array) -> Couplings:
         """Return the couplings of all rows."""
         return Couplings(dense=rows)
+
+
+def remove_sums(blocks: Array) -> None:
+    """Bring blocks (n, C, C) to the zero-sum gauge."""
+    blocks -= blocks.mean(axis=1, keepdims=True)
+    blocks -= blocks.mean(axis=2, keepdims=True)

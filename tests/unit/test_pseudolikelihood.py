@@ -253,11 +253,8 @@ def test_coordinates_are_those_of_the_plain_objective(kind, learn_fields, fields
     rows = kind(RowData.of(dataset, Penalty(0.03, fields_l2), learn_fields=learn_fields))
     x = rng.normal(size=rows.start(site).size)
     if kind is FullRows:
-        x[:n_states] -= x[:n_states].mean()
-        blocks = x[n_states:].reshape(length, n_states, n_states)
-        blocks -= blocks.mean(axis=1, keepdims=True)
-        blocks -= blocks.mean(axis=2, keepdims=True)
-        blocks[site] = 0.0
+        x = rows.tidied(site, x)
+        x[n_states:].reshape(length, n_states, n_states)[site] = 0.0
     value, gradient = rows.objective(site, x)
     objective, _, plain = rows.judge(site, x)
     assert value == pytest.approx(objective, rel=1e-13)
@@ -288,12 +285,12 @@ def test_a_wrong_single_precision_kernel_is_put_right_by_double(rng, monkeypatch
     right = fit_pseudolikelihood(dataset, precision="double")
     row_loss = rows_full.full_row_loss
 
-    def wrong(data, site, fields, rows):
+    def wrong(data, site, fields, rows, *gradients):
         if rows.dtype == np.float32:
             rows = rows.copy()
             neighbor = (site + 1) % 6
             rows[3 * neighbor : 3 * neighbor + 3] = 0.0
-        return row_loss(data, site, fields, rows)
+        return row_loss(data, site, fields, rows, *gradients)
 
     monkeypatch.setattr(rows_full, "full_row_loss", wrong)
     fit = fit_pseudolikelihood(dataset)
