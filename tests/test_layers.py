@@ -23,7 +23,7 @@ LAYERS = (
     ("_validate",),
     ("_display", "_numba", "_storage", "graph"),
     ("_simd", "memory", "weights"),
-    ("_simd_bits", "_simd_rows"),
+    ("_simd_bits", "_simd_masks", "_simd_rows"),
     ("couplings", "kernels_identity", "theory.gaussian", "theory.ensemble"),
     ("sampling.kernels_random",),
     ("alignment", "potts", "sampling.kernels_*", "fitting.kernels_*", "theory.fixed_point"),
