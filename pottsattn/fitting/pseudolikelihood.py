@@ -150,7 +150,7 @@ def fit_pseudolikelihood(
         )
     else:
         rows: Rows = FullRows(data) if method == "plm" else FactoredRows(data)
-        is_mixed = precision == "mixed" and method == "plm"
+        is_mixed = precision == "mixed" and rows.has_single
         solution = solve_rows(rows, rule, workers, is_mixed=is_mixed, progress=progress)
     seconds = time.perf_counter() - started
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
+from pottsattn.fitting.kernels_few_states import state_masks
 from pottsattn.fitting.result import Penalty
 
 __all__ = ["RowData"]
@@ -78,6 +79,11 @@ class RowData:
     def single_frequencies(self) -> NDArray[np.float32]:
         """The frequencies in single precision."""
         return self.frequencies.astype(np.float32)
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint16]:
+        """The sequences as bits, as the kernel for few states wants them."""
+        return state_masks(self.sequences, self.n_states)
 
     @cached_property
     def neighbors(self) -> NDArray[np.uint32]:

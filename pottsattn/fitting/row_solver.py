@@ -28,6 +28,7 @@ class Rows(Protocol):
     """The rows of a fit: `rows_full.FullRows`, `rows_factored.FactoredRows`."""
 
     data: RowData
+    has_single: bool  # an objective in single precision that is faster than that in double
 
     @property
     def n_parameters(self) -> int: ...

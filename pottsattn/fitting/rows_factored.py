@@ -1,17 +1,21 @@
 """Rows of factored couplings J_ij = A_ij I: the objective of one site.
 
-A point is one vector: with learned fields first h_i(a) + sum_j A_ij f_j(a), shape (C,), by which
-the interactions see centered states (see `coordinates`); then A_ij, shape (L,).
+A point is one vector: with learned fields first h_i(a) + sum_j A_ij (f_j(a) - 1 / C), shape (C,), by
+which the interactions see centered states (see `coordinates`); then A_ij, shape (L,).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn.couplings import Couplings, zero_sum_projector
+from pottsattn.fitting.kernels_few_states import MOST_STATES
 from pottsattn.fitting.kernels_pseudolikelihood import row_loss_factored
 from pottsattn.fitting.row_data import RowData
+from pottsattn.fitting.rows_full import full_row_loss, padded_row
 
 __all__ = ["FactoredRows"]
 
@@ -27,6 +31,9 @@ class FactoredRows:
     def __init__(self, data: RowData) -> None:
         self.data = data
         self.n_fields = data.n_states * data.learn_fields
+        self.centers = data.frequencies - 1.0 / data.n_states  # (L, C)
+        self.single_centers = self.centers.astype(np.float32)
+        self.has_single = data.n_states <= MOST_STATES  # else the kernel in double is the fastest
 
     @property
     def n_parameters(self) -> int:
@@ -43,47 +50,57 @@ class FactoredRows:
             given, couplings = self.data.initial
             projector = zero_sum_projector(n_states)  # nearest in the zero-sum gauge
             interactions = np.einsum("jab,ab->j", couplings.row(site), projector) / (n_states - 1)
-            fields = given[site] + interactions @ self.data.frequencies
+            fields = given[site] + interactions @ self.centers
+            fields -= fields.mean()
         return np.concatenate([fields, interactions]) if self.n_fields else interactions
 
     def tidied(self, _site: int, x: Array) -> Array:
         """Return the point: every point of a row is allowed."""
         return x
 
-    def objective(self, site: int, x: Array) -> tuple[float, Array]:
-        """Return the penalised objective of a site and its gradient."""
+    def objective(self, site: int, x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        """Return the penalised objective of a site and its gradient, in the precision of x."""
         objective, _, plain = self.judge(site, x)
         n_fields = self.n_fields
         if n_fields:
-            plain[n_fields:] -= self.data.frequencies @ plain[:n_fields]
+            plain[n_fields:] -= self._centers(x.dtype) @ plain[:n_fields]
             plain[n_fields + site] = 0.0
         return objective, plain
 
-    def plain_gradient(self, site: int, gradient: Array) -> Array:
+    def plain_gradient(self, site: int, gradient: NDArray[Any]) -> NDArray[Any]:
         """Return the gradient in fields (if learned) and interactions, from that of a point."""
         plain = gradient.copy()
         if self.n_fields:
-            plain[self.n_fields :] += self.data.frequencies @ plain[: self.n_fields]
+            plain[self.n_fields :] += self._centers(plain.dtype) @ plain[: self.n_fields]
             plain[self.n_fields + site] = 0.0
         return plain
 
-    def parameters(self, site: int, x: Array) -> tuple[Array, Array]:
+    def parameters(self, site: int, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return fields (C,) and interactions (L,) of a point."""
         interactions = x[self.n_fields :].copy()
         interactions[site] = 0.0
         if not self.n_fields:
-            return np.zeros(self.data.n_states), interactions
-        return x[: self.n_fields] - interactions @ self.data.frequencies, interactions
+            return np.zeros(self.data.n_states, x.dtype), interactions
+        return x[: self.n_fields] - interactions @ self._centers(x.dtype), interactions
 
-    def judge(self, site: int, x: Array) -> tuple[float, float, Array]:
-        """Return objective, loss and gradient in the plain parameters."""
+    def _centers(self, dtype: Any) -> NDArray[Any]:
+        return self.single_centers if dtype == np.float32 else self.centers
+
+    def judge(self, site: int, x: NDArray[Any]) -> tuple[float, float, NDArray[Any]]:
+        """Return objective, loss and gradient in the plain parameters, in the precision of x."""
         data, penalty = self.data, self.data.penalty
         fields, interactions = self.parameters(site, x)
-        gradient = np.empty(data.n_states + data.length)
+        gradient = np.empty(data.n_states + data.length, x.dtype)
         of_fields, of_interactions = gradient[: data.n_states], gradient[data.n_states :]
-        loss = row_loss_factored(
-            site, data.sequences, data.weights, fields, interactions, of_fields, of_interactions
-        )
+        if x.dtype == np.float32:
+            rows, rows_gradient = padded_row(data, x.dtype)[1], padded_row(data, x.dtype)[1]
+            _diagonals(rows, data.n_states)[:] = interactions[:, None]
+            loss = full_row_loss(data, site, fields, rows, of_fields, rows_gradient)
+            of_interactions[:] = _diagonals(rows_gradient, data.n_states).sum(axis=1)
+        else:
+            loss = row_loss_factored(
+                site, data.sequences, data.weights, fields, interactions, of_fields, of_interactions
+            )
         objective = loss + penalty.couplings_l2 * float(interactions @ interactions)
         of_interactions += 2.0 * penalty.couplings_l2 * interactions
         if not self.n_fields:
@@ -102,3 +119,8 @@ class FactoredRows:
     def couplings(self, rows: Array) -> Couplings:
         """Return the couplings of all rows."""
         return Couplings(rows[None], np.eye(self.data.n_states)[None])
+
+
+def _diagonals(rows: NDArray[Any], n_states: int) -> NDArray[Any]:
+    """Return the entries (j, a, a) of rows (L C, C) as a view of shape (L, C)."""
+    return rows.reshape(-1, n_states**2)[:, :: n_states + 1]

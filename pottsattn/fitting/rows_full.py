@@ -14,6 +14,7 @@ from pottsattn._simd import LANES, PADDING, aligned_zeros
 from pottsattn.couplings import Couplings
 from pottsattn.fitting.coordinates import FieldSplit
 from pottsattn.fitting.kernels_coordinates import contract_row, expand_row
+from pottsattn.fitting.kernels_few_states import MOST_STATES, few_states_row_loss
 from pottsattn.fitting.kernels_pseudolikelihood import row_loss_full, single_row_loss
 from pottsattn.fitting.row_data import RowData
 
@@ -41,6 +42,13 @@ def full_row_loss(
                 fields_gradient, rows_gradient.reshape(-1),
             )
         )  # fmt: skip
+    if data.n_states <= MOST_STATES:
+        return float(
+            few_states_row_loss(data.n_states)(
+                site, data.masks, data.single_weights, fields, rows.reshape(-1),
+                fields_gradient, rows_gradient.reshape(-1),
+            )
+        )  # fmt: skip
     return float(
         single_row_loss(rows.shape[1])(
             site, data.sequences, data.columns, data.single_weights, data.neighbors, fields,
@@ -51,7 +59,7 @@ def full_row_loss(
 
 def padded_width(n_states: int, dtype: Any) -> int:
     """Return the numbers that a row of `n_states` takes in the kernel of a precision."""
-    return n_states if dtype == np.float64 else -(-n_states // 4) * 4
+    return n_states if dtype == np.float64 or n_states <= MOST_STATES else -(-n_states // 4) * 4
 
 
 def padded_row(data: RowData, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -66,6 +74,8 @@ def padded_row(data: RowData, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
 
 class FullRows:
     """Rows of a site-wise fit of full blocks."""
+
+    has_single = True
 
     def __init__(self, data: RowData) -> None:
         self.data = data
