@@ -35,6 +35,8 @@ ONLY_FOR = {
     "max_steps": MINIMIZES,
     "init": ("plm", "factored"),
     "pseudocount": ("mf",),
+    "symmetric": ("plm",),
+    "starts": ("factored",),
     "heads": ("factored", "attention"),
     "color_similarity": ("factored", "attention"),
     "masks": ("attention",),
@@ -78,12 +80,22 @@ def add_commands(commands: Any) -> None:
         metavar="P",
         help="mf: share of uniform statistics mixed into the frequencies (default: 0.5)",
     )
-    fit.add_argument("--heads", type=int, metavar="H", help="attention heads (default: 1)")
+    fit.add_argument(
+        "--symmetric",
+        action="store_true",
+        help="plm: one block for each pair of sites, fitted jointly, as plmc and CCMpred do",
+    )
+    fit.add_argument("--heads", type=int, metavar="H", help="heads (default: 1)")
+    fit.add_argument(
+        "--starts",
+        type=int,
+        metavar="N",
+        help="factored, learned color similarity: starts, of which the best counts (default: 1)",
+    )
     fit.add_argument(
         "--color-similarity",
         metavar="NAME",
-        help="learned or identity (default: identity for .h5 data and one head, else "
-        "learned); method factored takes identity only",
+        help="learned or identity (default: identity for .h5 data and one head, else learned)",
     )
     fit.add_argument(
         "--masks",
@@ -129,7 +141,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     method = check_choice("method", arguments.method, METHODS)
     for name, methods in ONLY_FOR.items():
-        if getattr(arguments, name) is not None and method not in methods:
+        if getattr(arguments, name) not in (None, False) and method not in methods:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} applies to {' and '.join(methods)}, not to {method}")
     check_output(arguments.out, arguments.data, arguments.init)
@@ -190,22 +202,26 @@ def _solve(
 ) -> FitResult:
     from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
 
-    if arguments.method == "factored" and (
-        similarity != "identity" or arguments.heads not in (None, 1)
-    ):
-        raise InputError(
-            "method factored has one head with --color-similarity identity in this version; "
-            "for learned color similarity or several heads use --method attention"
-        )
+    is_joint = arguments.symmetric
+    if arguments.method == "factored":
+        options = {**options, "n_heads": arguments.heads or 1, "color_similarity": similarity}
+        is_joint = similarity == "learned"
+        if is_joint:
+            options |= {"n_starts": arguments.starts or 1, "rng": arguments.seed}
+        elif arguments.starts is not None:
+            raise InputError(
+                "--starts applies to a learned color similarity: with identity the fit is convex"
+            )
     if arguments.init is not None:
         from pottsattn.fitting.parameters import initial_parameters
 
         initial = initial_parameters(arguments.init, dataset)
         options = {**options, "initial": initial}
-    with bar(arguments.method, "site") as progress:
+    with bar(arguments.method, "step" if is_joint else "site") as progress:
         return fit_pseudolikelihood(
             dataset,
             arguments.method,
+            symmetric=arguments.symmetric,
             n_threads=arguments.threads,
             progress=progress,
             **options,

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from pottsattn.fitting.result import Penalty
 
-__all__ = ["FieldSplit"]
+__all__ = ["FieldSplit", "total_field_units"]
 
 Array = NDArray[Any]
 # Of the objective in a total field; about the most that a block has, twice as much when shared.
@@ -79,10 +79,15 @@ class FieldSplit:
         else:
             share, own_share = penalty.fields_l2 / weight, blocks / weight
             fields_l2 = penalty.fields_l2 * own_share
-        curvature = frequencies * (1.0 - frequencies) + 2.0 * fields_l2
-        scales = np.sqrt(n_rows * WANTED_CURVATURE / np.maximum(curvature, LEAST_CURVATURE))
+        scales = np.sqrt(n_rows) * total_field_units(frequencies, fields_l2)
         return cls(share, own_share, fields_l2, scales)
 
     def fields(self, total: Array) -> Array:
         """Return the part of total fields that h holds."""
         return self.own_share * total
+
+
+def total_field_units(frequencies: Array, fields_l2: float) -> Array:
+    """Return units in which total fields have the same curvature, shape (L, C)."""
+    curvature = frequencies * (1.0 - frequencies) + 2.0 * fields_l2
+    return np.sqrt(WANTED_CURVATURE / np.maximum(curvature, LEAST_CURVATURE))

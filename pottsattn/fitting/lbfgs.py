@@ -35,11 +35,15 @@ class Descent(NamedTuple):
     n_evaluations: int
     n_steps: int
     decrement: float  # half g.B.g with the inverse Hessian B of the recursion: an estimate of how
-    # far the objective is above its minimum; NaN without a step
+    # far the objective is above its minimum; infinite while nothing is known of B
+    is_done: bool
 
 
 def descend(
-    evaluate: Evaluate, start: Vector, is_done: Callable[[Vector], bool], max_steps: int
+    evaluate: Evaluate,
+    start: Vector,
+    is_done: Callable[[Vector, Vector, float], bool],
+    max_steps: int,
 ) -> Descent:
     """Return the first point whose gradient is good enough, or the last one reached.
 
@@ -49,7 +53,7 @@ def descend(
         Returns the objective and a fresh gradient, of the type of `start`.
     start : float32 or float64, shape (n,)
     is_done
-        Tells by the gradient.
+        Tells by a point, its gradient and the decrement there (infinite before the first pair).
     max_steps
         Accepted steps.
     """
@@ -59,9 +63,14 @@ def descend(
     pairs: deque[tuple[Vector, Vector, float]] = deque(maxlen=HISTORY)
     n_evaluations, n_steps, n_idle = 1, 0, 0
     least = float(np.linalg.norm(gradient))
-    while n_steps < max_steps and n_idle < MOST_IDLE and not is_done(gradient):
+    decrement, has_ended = np.inf, False
+    while True:
         direction = _direction(gradient, pairs)
         slope = float(direction @ gradient)
+        decrement = -0.5 * slope if pairs else np.inf
+        has_ended = is_done(x, gradient, decrement)
+        if has_ended or n_steps >= max_steps or n_idle >= MOST_IDLE:
+            break
         step = 1.0
         while True:
             trial = x + start.dtype.type(step) * direction
@@ -88,8 +97,7 @@ def descend(
         least = min(least, norm)
         x, value, gradient = trial, trial_value, trial_gradient
         n_steps += 1
-    decrement = -0.5 * float(_direction(gradient, pairs) @ gradient) if pairs else np.nan
-    return Descent(x, n_evaluations, n_steps, decrement)
+    return Descent(x, n_evaluations, n_steps, decrement, has_ended)
 
 
 def _direction(gradient: Vector, pairs: deque[tuple[Vector, Vector, float]]) -> Vector:

@@ -31,18 +31,22 @@ from pottsattn._validate import (
     check_array,
     check_at_least,
     check_choice,
+    check_generator,
     check_kind,
     check_positive,
 )
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.existence import missing_optimum
+from pottsattn.fitting.heads_fit import fit_heads
+from pottsattn.fitting.joint_solver import solve_jointly
 from pottsattn.fitting.result import FitResult, penalty_for
 from pottsattn.fitting.row_data import RowData
-from pottsattn.fitting.row_solver import Rows, SolvedRow, StopRule, solve_rows
+from pottsattn.fitting.row_solver import Rows, StopRule, solve_rows
 from pottsattn.fitting.rows_factored import FactoredRows
 from pottsattn.fitting.rows_full import FullRows
-from pottsattn.fitting.symmetric_fit import solve_symmetric
+from pottsattn.fitting.symmetric_problem import SymmetricProblem
+from pottsattn.fitting.verdict import verdict
 
 __all__ = ["METHODS", "fit_pseudolikelihood"]
 
@@ -64,6 +68,10 @@ def fit_pseudolikelihood(
     max_steps: int = 1000,
     precision: str = "mixed",
     symmetric: bool = False,
+    n_heads: int = 1,
+    color_similarity: str | None = None,
+    n_starts: int = 1,
+    rng: np.random.Generator | int = 0,
     initial: tuple[Array, Couplings] | None = None,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -75,8 +83,8 @@ def fit_pseudolikelihood(
     dataset
         Weighted sequences; the true model, if any, is not looked at.
     method
-        "plm": a free C x C block per pair. "factored": J_ij = A_ij I, one head with the identity as
-        color similarity, the function of one layer of factored attention.
+        "plm": a free C x C block per pair. "factored": J_ij = sum_h A^h_ij U^h, the function of one
+        layer of factored attention; with one head U = I unless it is to be learned.
     ridge, couplings_l2
         The penalty on couplings, in the units of the theory, couplings_l2 = ridge / (2 alpha), or
         directly. `ridge` is 0.2 if both are left out (on an alignment about CCMpred's 0.2 (L - 1)).
@@ -96,17 +104,25 @@ def fit_pseudolikelihood(
     symmetric
         One block per pair of sites, J_ij(a, b) = J_ji(b, a), fitted to all rows at once ("plm");
         otherwise every row has its own, which takes the memory of one row and parallelises.
+    n_heads, color_similarity
+        H, and "identity" (one head, the default of one head: convex) or "learned", for "factored".
+    n_starts, rng
+        With learned color similarity the objective is not convex: the best of so many starts, the
+        first from the pair covariances, the others random.
     initial
-        (fields (L, C), couplings) to start from, such as those of another fit.
+        (fields (L, C), couplings) to start from, such as those of another fit; couplings of another
+        form are taken as near as the method can.
     progress
-        Called with (sites done, sites) from the calling thread; with (evaluations, max_steps) for
-        a symmetric fit.
+        Called with (sites done, sites) from the calling thread; with (evaluations, steps
+        allowed) where all sites are solved together.
 
     Returns
     -------
     FitResult
         Rows as the optimum left them: neither symmetrized nor gauge-fixed. Interrupted by Ctrl-C:
-        the rows solved so far, the others without couplings, not converged.
+        the rows solved so far, the others without couplings, not converged. With learned color
+        similarity |P U^h P|^2_F = C - 1, the strongest head first, and `config` has the
+        objective that every start reached.
 
     Raises
     ------
@@ -126,8 +142,8 @@ def fit_pseudolikelihood(
     check_positive("gap_tolerance", gap_tolerance)
     check_at_least("max_steps", max_steps, 1)
     check_choice("precision", precision, ("mixed", "double"))
-    if symmetric and method != "plm":
-        raise InputError(f"symmetric applies to plm, not to {method}: its rows are solved alone")
+    color_similarity = _check_heads(method, n_heads, color_similarity, symmetric)
+    check_at_least("n_starts", n_starts, 1)
     penalty = penalty_for(dataset, ridge=ridge, couplings_l2=couplings_l2, fields_l2=fields_l2)
     data = RowData.of(
         dataset,
@@ -140,28 +156,47 @@ def fit_pseudolikelihood(
     strength = min([couplings_l2] + [penalty.fields_l2] * data.learn_fields)
     if gradient_tolerance is None and strength == 0.0:
         gradient_tolerance = UNPENALIZED_GRADIENT_TOLERANCE
-    n_together = dataset.length if symmetric else 1
+    is_convex = color_similarity != "learned"
+    is_joint = symmetric or not is_convex
+    n_together = dataset.length if is_joint else 1
     rule = StopRule(strength, gap_tolerance * n_together, gradient_tolerance, max_steps)
-    workers = n_threads_or_default(n_threads)
+    is_mixed, workers = precision == "mixed", n_threads_or_default(n_threads)
+    objectives: list[float] = []
     started = time.perf_counter()
-    if symmetric:
-        solution = solve_symmetric(
-            data, rule, workers, is_mixed=precision == "mixed", progress=progress
+    if not is_convex:
+        solution, objectives = fit_heads(
+            dataset,
+            data,
+            n_heads,
+            n_starts=n_starts,
+            rng=check_generator(rng),
+            gap_tolerance=gap_tolerance,
+            max_steps=max_steps,
+            n_threads=workers,
+            is_mixed=is_mixed,
+            progress=progress,
+        )
+    elif symmetric:
+        problem = SymmetricProblem(data, workers)
+        solution = solve_jointly(
+            problem, problem.start(), rule, is_mixed=is_mixed, progress=progress
         )
     else:
         rows: Rows = FullRows(data) if method == "plm" else FactoredRows(data)
-        is_mixed = precision == "mixed" and rows.has_single
+        is_mixed &= rows.has_single
         solution = solve_rows(rows, rule, workers, is_mixed=is_mixed, progress=progress)
     seconds = time.perf_counter() - started
 
     solved = solution.rows
     norm = max(row.gradient_norm for row in solved)
-    gap = norm**2 / (4.0 * strength) / n_together if strength else np.nan
+    has_bound = is_convex and strength > 0.0
+    gap = norm**2 / (4.0 * strength) / n_together if has_bound else np.nan
     infinite = missing_optimum(
         dataset, penalty, solution.fields, solution.couplings, learn_fields=data.learn_fields
     )
-    converged = infinite is None and all(row.converged for row in solved)
-    message = infinite or _message(solved, max_steps, gap, solution.interrupted, n_together)
+    is_solved = all(row.converged for row in solved) and not solution.interrupted
+    converged = infinite is None and is_solved
+    message = infinite or verdict(solution, max_steps, gap, n_together, objectives)
     if not converged and not solution.interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     return FitResult(
@@ -195,9 +230,31 @@ def fit_pseudolikelihood(
             "precision": precision,
             "symmetric": symmetric,
         }
-        | ({"color_similarity": "identity", "heads": 1} if method == "factored" else {}),
+        | ({"color_similarity": color_similarity, "heads": n_heads} if color_similarity else {})
+        | ({"start_objectives": objectives} if objectives else {}),
         origin={"data": dataset.origin},
     )
+
+
+def _check_heads(
+    method: str, n_heads: int, color_similarity: str | None, symmetric: bool
+) -> str | None:
+    """Return the color similarity, None for full blocks."""
+    check_at_least("heads", n_heads, 1)
+    if symmetric and method != "plm":
+        raise InputError(f"symmetric applies to plm, not to {method}")
+    if method == "plm":
+        if n_heads != 1 or color_similarity is not None:
+            raise InputError("heads and color_similarity apply to factored, not to plm")
+        return None
+    if color_similarity is None:
+        return "identity" if n_heads == 1 else "learned"
+    check_choice("color_similarity", color_similarity, ("identity", "learned"))
+    if color_similarity == "identity" and n_heads > 1:
+        raise InputError(
+            f"{n_heads} heads with color_similarity 'identity' are one head; use 'learned'"
+        )
+    return color_similarity
 
 
 def _check_initial(
@@ -213,47 +270,3 @@ def _check_initial(
             f" the data have {shape}"
         )
     return check_array("initial fields", start, shape), couplings
-
-
-def _message(
-    rows: list[SolvedRow], max_steps: int, gap: float, interrupted: bool, n_together: int
-) -> str:
-    norm = max(row.gradient_norm for row in rows)
-    state = f"gradient norm {norm:.1e}"
-    if np.isfinite(gap):
-        state += f", at most {gap:.1e} nats per site above the minimum"
-    estimate = max(row.decrement for row in rows) / n_together
-    if np.isfinite(estimate):
-        state += f", by the curvature seen about {estimate:.1e}"
-    failed = [row for row in rows if not row.converged]
-    if n_together > 1:
-        return _joint_message(rows[0], max_steps, state, interrupted)
-    if interrupted:
-        return (
-            f"interrupted: {len(rows) - len(failed)} of {len(rows)} sites are solved, the others "
-            "have no couplings"
-        )
-    if not failed:
-        return f"every site converged: {state}"
-    if all(row.n_steps < max_steps for row in failed):
-        return (
-            f"{len(failed)} of {len(rows)} sites stopped where float64 cannot lower the objective "
-            f"further: {state}; usually the optimum within rounding, loosen the tolerance"
-        )
-    return (
-        f"{len(failed)} of {len(rows)} sites did not converge in {max_steps} steps: {state}; "
-        "raise max_steps or the penalty"
-    )
-
-
-def _joint_message(row: SolvedRow, max_steps: int, state: str, interrupted: bool) -> str:
-    if interrupted:
-        return f"interrupted: {state}"
-    if row.converged:
-        return f"converged: {state}"
-    if row.n_steps < max_steps:
-        return (
-            f"stopped where float64 cannot lower the objective further: {state}; usually the "
-            "optimum within rounding, loosen the tolerance"
-        )
-    return f"not converged in {max_steps} steps: {state}; raise max_steps or the penalty"

@@ -54,7 +54,7 @@ class StopRule:
     gradient_tolerance: float | None
     max_steps: int
 
-    def is_met(self, gradient: NDArray[Any]) -> bool:
+    def is_met(self, gradient: NDArray[Any], _decrement: float = np.nan) -> bool:
         """Whether a gradient in the plain parameters is small enough."""
         if self.gradient_tolerance is not None:
             return bool(np.abs(gradient).max() <= self.gradient_tolerance)
@@ -134,7 +134,7 @@ def _solve_row(
             raise _Stopped
         return rows.objective(site, point)
 
-    def is_done(gradient: NDArray[Any]) -> bool:
+    def is_done(_: NDArray[Any], gradient: NDArray[Any], _decrement: float) -> bool:
         return rule.is_met(rows.plain_gradient(site, gradient))
 
     for dtype in (np.float32, np.float64)[not is_mixed :]:

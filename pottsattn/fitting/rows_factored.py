@@ -1,7 +1,7 @@
 """Rows of factored couplings J_ij = A_ij I: the objective of one site.
 
-A point is one vector: with learned fields first h_i(a) + sum_j A_ij (f_j(a) - 1 / C), shape (C,), by
-which the interactions see centered states (see `coordinates`); then A_ij, shape (L,).
+A point is one vector: with learned fields first h_i(a) + sum_j A_ij (f_j(a) - 1 / C), shape (C,),
+by which the interactions see centered states (see `coordinates`); then A_ij, shape (L,).
 """
 
 from __future__ import annotations

@@ -145,6 +145,7 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 
 
 FIT = "fit data.h5 --method plm --out out.h5"
+FACTORED = "fit data.h5 --method factored --out out.h5"
 TRAIN = "fit data.h5 --method attention --out out.h5"
 SIZES = "--length 8 --states 3 --coupling-scale 1 --sequences 10"
 SAMPLE = f"sample {SIZES} --out out.h5"
@@ -237,7 +238,10 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{FIT} --color-similarity learned", "--color-similarity applies to .*, not to plm"),
         (f"{FIT} --device cpu", "--device applies to attention, not to plm"),
         (f"{FIT} --states 3", r"--states applies to \.npy data, not to data.h5"),
-        ("fit data.h5 --method factored --heads 2 --out out.h5", "method factored has one head"),
+        (f"{FACTORED} --heads 2 --color-similarity identity", "2 heads with color_similarity"),
+        (f"{FACTORED} --starts 2", "--starts applies to a learned color similarity"),
+        (f"{FACTORED} --symmetric", "--symmetric applies to plm, not to factored"),
+        (f"{FIT} --starts 2", "--starts applies to factored, not to plm"),
         (f"{TRAIN} --masks 9", "masks must be at most the length 8, got 9"),
         (f"{TRAIN} --masks 0", "masks must be at least 1"),
         (f"{TRAIN} --heads 0", "heads must be at least 1"),

@@ -9,11 +9,11 @@ from numpy.testing import assert_allclose
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood
 from pottsattn._validate import ConvergenceWarning, InputError
-from pottsattn.fitting import symmetric_fit
+from pottsattn.fitting import symmetric_problem
 from pottsattn.fitting.conventions import objective_in
 from pottsattn.fitting.result import FitResult, Penalty
 from pottsattn.fitting.row_data import RowData
-from pottsattn.fitting.symmetric_fit import SymmetricProblem
+from pottsattn.fitting.symmetric_problem import SymmetricProblem
 
 LENGTH, N_STATES = 5, 4
 PENALTY = Penalty(0.03, 0.02)
@@ -134,7 +134,7 @@ def test_a_fault_in_one_row_moves_the_optimum(dataset, monkeypatch):
     """Planted: the gradient of one site counts half; the objective of the contract sees it."""
     options = {"couplings_l2": 0.03, "symmetric": True, "gap_tolerance": 1e-9}
     best = fit_pseudolikelihood(dataset, **options).objective
-    right = symmetric_fit.full_row_loss
+    right = symmetric_problem.full_row_loss
 
     def wrong(data, site, fields, rows, of_fields, of_rows):
         loss = right(data, site, fields, rows, of_fields, of_rows)
@@ -142,7 +142,7 @@ def test_a_fault_in_one_row_moves_the_optimum(dataset, monkeypatch):
             of_rows *= 0.5
         return loss
 
-    monkeypatch.setattr(symmetric_fit, "full_row_loss", wrong)
+    monkeypatch.setattr(symmetric_problem, "full_row_loss", wrong)
     fit = fit_pseudolikelihood(dataset, **options)
     found = objective_in("pottsattn", fit.fields, fit.couplings, dataset, (0.03, 0.01))
     assert found > best + 1e-3

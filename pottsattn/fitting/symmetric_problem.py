@@ -1,7 +1,6 @@
 """The joint fit: all rows at once, with one block for each pair of sites, J_ij(a, b) = J_ji(b, a).
 
-The objective is the sum of those of the sites. It is solved like a row, in the coordinates of
-`coordinates`: L-BFGS in single precision as far as it goes and in double precision to the end. What
+The objective is the sum of those of the sites, at points of the coordinates of `coordinates`. What
 plmc, CCMpred and pydca minimise is this objective (see `conventions`).
 
 Reference: Ekeberg et al., Phys. Rev. E 87, 012707 (2013), "symmetric plmDCA".
@@ -9,7 +8,6 @@ Reference: Ekeberg et al., Phys. Rev. E 87, 012707 (2013), "symmetric plmDCA".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,12 +18,10 @@ from pottsattn._simd import aligned_zeros
 from pottsattn.couplings import Couplings
 from pottsattn.fitting.coordinates import FieldSplit
 from pottsattn.fitting.kernels_symmetric import contract_blocks, expand_site
-from pottsattn.fitting.lbfgs import descend
 from pottsattn.fitting.row_data import RowData
-from pottsattn.fitting.row_solver import Solution, SolvedRow, StopRule
 from pottsattn.fitting.rows_full import full_row_loss, padded_row, padded_width, remove_sums
 
-__all__ = ["SymmetricProblem", "solve_symmetric"]
+__all__ = ["SymmetricProblem"]
 
 Array = NDArray[np.float64]
 
@@ -130,7 +126,7 @@ class SymmetricProblem:
             self._work = np.zeros(shape) if dtype == np.float64 else aligned_zeros(shape)
         return self._work
 
-    def plain_gradient(self, gradient: NDArray[Any]) -> NDArray[Any]:
+    def plain_gradient(self, _x: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
         """Return the gradient in fields (if learned) and blocks, from that of a point."""
         plain = gradient.copy()
         totals, blocks = self.views(plain)
@@ -167,64 +163,4 @@ class SymmetricProblem:
         squares = sum(float(np.vdot(row, row)) for row in couplings.rows())
         penalties = penalty.fields_l2 * float(np.vdot(fields, fields))
         penalties += penalty.couplings_l2 * squares
-        return objective, objective - penalties, self.plain_gradient(gradient)
-
-
-def solve_symmetric(
-    data: RowData,
-    rule: StopRule,
-    n_threads: int,
-    *,
-    is_mixed: bool,
-    progress: Callable[[int, int], None] | None = None,
-    observe: Callable[[NDArray[Any]], None] | None = None,
-) -> Solution:
-    """Return the joint fit; after Ctrl-C the best point so far.
-
-    `progress` is called with (evaluations, max_steps), `observe` with every point evaluated.
-    """
-    problem = SymmetricProblem(data, n_threads)
-    x, n_evaluations, n_steps, decrement, interrupted = problem.start(), 0, 0, np.nan, False
-
-    def is_done(gradient: NDArray[Any]) -> bool:
-        return rule.is_met(problem.plain_gradient(gradient))
-
-    best: tuple[float, Any] = (np.inf, x)
-    n_calls = 0
-
-    def evaluate(point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        nonlocal best, n_calls
-        if observe is not None:
-            observe(point)
-        value, gradient = problem.objective(point)
-        if value < best[0]:
-            best = value, point
-        n_calls += 1
-        if progress is not None:
-            progress(min(n_calls, rule.max_steps), rule.max_steps)
-        return value, gradient
-
-    try:
-        for dtype in (np.float32, np.float64)[not is_mixed :]:
-            best = (np.inf, x)
-            found = descend(evaluate, x.astype(dtype), is_done, rule.max_steps - n_steps)
-            x = problem.tidied(found.x.astype(np.float64))
-            n_evaluations += found.n_evaluations
-            n_steps += found.n_steps
-            decrement = found.decrement if found.n_steps else decrement
-    except KeyboardInterrupt:
-        interrupted = True
-        x = problem.tidied(best[1].astype(np.float64))
-    objective, loss, gradient = problem.judge(x)
-    fields, couplings = problem.parameters(x)
-    row = SolvedRow(
-        site=-1,
-        objective=objective,
-        loss=loss,
-        gradient_norm=float(np.linalg.norm(gradient)),
-        decrement=decrement,
-        n_evaluations=n_evaluations + 1,
-        n_steps=n_steps,
-        converged=rule.is_met(gradient),
-    )
-    return Solution(fields, couplings, [row], problem.n_parameters, interrupted)
+        return objective, objective - penalties, self.plain_gradient(x, gradient)
