@@ -34,6 +34,7 @@ ONLY_FOR = {
     "fields": MINIMIZES,
     "max_steps": MINIMIZES,
     "init": ("plm", "factored"),
+    "errors": ("plm", "factored"),
     "pseudocount": ("mf",),
     "symmetric": ("plm",),
     "starts": ("factored",),
@@ -59,16 +60,21 @@ def add_commands(commands: Any) -> None:
     fit.add_argument("--out", metavar="FIT.h5", required=True, help="fit to write")
     fit.add_argument(
         "--ridge",
-        type=float,
         metavar="X",
         help="penalty in units of the theory, couplings_l2 = X / (2 alpha) "
-        "(default: 0.2; on an alignment about CCMpred's 0.2 (L - 1))",
+        "(default: 0.2; on an alignment about CCMpred's 0.2 (L - 1)), or auto: the least "
+        "approximate leave-one-out loss",
     )
     fit.add_argument("--couplings-l2", type=float, metavar="X", help="that penalty directly")
     fit.add_argument(
         "--fields-l2", type=float, metavar="X", help="penalty on the fields (default: 0.01)"
     )
     fit.add_argument("--fields", metavar="NAME", help="learned or none (default: learned)")
+    fit.add_argument(
+        "--errors",
+        metavar="KIND",
+        help="plm, factored: standard errors of couplings into the file, laplace or sandwich",
+    )
     fit.add_argument(
         "--init",
         metavar="FILE",
@@ -144,29 +150,50 @@ def _fit(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) not in (None, False) and method not in methods:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} applies to {' and '.join(methods)}, not to {method}")
+    if arguments.errors is not None:
+        check_choice("errors", arguments.errors, ("laplace", "sandwich"))
+        _check_rows(arguments, "--errors")
+    if arguments.ridge == "auto":
+        _check_rows(arguments, "--ridge auto")
     check_output(arguments.out, arguments.data, arguments.init)
     dataset = read_data(arguments, arguments.data)
     summary = dataset.origin.get("source", {}).get("summary")
     if summary and not arguments.json:
         print(f"{summary}; effective size {dataset.effective_size:.0f}")
-    names = ("ridge", "couplings_l2", "fields_l2", "fields", "max_steps")
+    ridge = _ridge(arguments)
+    names = ("couplings_l2", "fields_l2", "fields", "max_steps")
     given = {name: getattr(arguments, name) for name in names}
     options = {name: value for name, value in given.items() if value is not None}
+    if ridge is not None:
+        options["ridge"] = ridge
     similarity = _color_similarity(arguments)
     n_threads = n_threads_or_default(arguments.threads)
     sizes = (dataset.length, dataset.n_states, dataset.n_sequences)
     if arguments.device != "cuda":  # the plan is of the memory of the host
-        check_memory(method, *sizes, n_threads, n_heads=arguments.heads or 1)
+        check_memory(
+            method,
+            *sizes,
+            n_threads,
+            n_heads=1 if arguments.heads is None else arguments.heads,
+            symmetric=arguments.symmetric,
+            color_similarity=similarity,
+        )
     if method == "attention":
         fit = _train(arguments, dataset, similarity, options)
     elif method == "mf":
         fit = _solve_mean_field(arguments, dataset)
     else:
         fit = _solve(arguments, dataset, similarity, options)
+    if arguments.errors is not None and not fit.interrupted:
+        from pottsattn.fitting.standard_errors import with_standard_errors
+
+        fit = with_standard_errors(fit, dataset, arguments.errors, n_threads=n_threads)
     fit.save(arguments.out, seed=arguments.seed)
     report = {
         "file": arguments.out,
         **fit.to_dict(),
+        "ridge": fit.ridge,
+        "ridge_path": fit.config.get("ridge_path"),
         "peak_memory_bytes": peak_memory_bytes(),
         "summary": summary,
         "resumed_from": None,
@@ -178,11 +205,45 @@ def _fit(arguments: argparse.Namespace) -> int:
         f"{fit.message}\n"
         f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
         f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s"
-        + ("" if method in ("plm", "mf") else f"; color similarity {similarity}"),
+        + ("" if method in ("plm", "mf") else f"; color similarity {similarity}")
+        + _path_text(fit),
     )
     if fit.interrupted:
         return INTERRUPTED
     return DONE if fit.converged else NOT_CONVERGED
+
+
+def _check_rows(arguments: argparse.Namespace, option: str) -> None:
+    is_plm = arguments.method == "plm"
+    if arguments.symmetric or (not is_plm and _color_similarity(arguments) != "identity"):
+        raise InputError(
+            f"{option} is for fits whose rows are solved one by one: plm without --symmetric, "
+            "and factored or attention with --color-similarity identity"
+        )
+
+
+def _path_text(fit: FitResult) -> str:
+    path = fit.config.get("ridge_path")
+    if path is None:
+        return ""
+    best = min(path["leave_one_out_losses"])
+    where = "" if path["is_inside"] else ", at the end of those tried"
+    return (
+        f"\nridge {path['ridge']:.3g}{where}: the least leave-one-out loss of "
+        f"{len(path['ridges'])} ridges, {best:.4f} nats per site"
+    )
+
+
+def _ridge(arguments: argparse.Namespace) -> float | str | None:
+    """Return the ridge as a number, "auto" or None."""
+    if arguments.ridge in (None, "auto"):
+        if arguments.ridge == "auto" and arguments.couplings_l2 is not None:
+            raise InputError("give either --ridge auto or --couplings-l2, not both")
+        return arguments.ridge
+    try:
+        return float(arguments.ridge)
+    except ValueError:
+        raise InputError(f"ridge must be a number or auto, got {arguments.ridge!r}") from None
 
 
 def _color_similarity(arguments: argparse.Namespace) -> str:
@@ -202,6 +263,8 @@ def _solve(
 ) -> FitResult:
     from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
 
+    if options.get("ridge") == "auto":
+        return _choose_ridge(arguments, dataset, arguments.method, options)
     is_joint = arguments.symmetric
     if arguments.method == "factored":
         options = {**options, "n_heads": arguments.heads or 1, "color_similarity": similarity}
@@ -228,6 +291,29 @@ def _solve(
         )
 
 
+def _choose_ridge(
+    arguments: argparse.Namespace,
+    dataset: SequenceDataset,
+    method: str,
+    options: dict[str, Any],
+) -> FitResult:
+    """Return the fit at the ridge with the least approximate leave-one-out loss."""
+    from pottsattn.fitting.ridge_choice import choose_ridge
+
+    if arguments.init is not None:
+        raise InputError("--ridge auto finds its own start; leave out --init")
+    options = {name: value for name, value in options.items() if name != "ridge"}
+    with bar("ridges", "fit") as show:
+        choice = choose_ridge(
+            dataset,
+            method,
+            n_threads=arguments.threads,
+            progress=lambda done: show(done, done + 1),
+            **options,
+        )
+    return choice.fit
+
+
 def _solve_mean_field(arguments: argparse.Namespace, dataset: SequenceDataset) -> FitResult:
     from pottsattn.fitting.mean_field import DEFAULT_PSEUDOCOUNT, fit_mean_field
 
@@ -245,6 +331,11 @@ def _train(
 ) -> FitResult:
     from pottsattn.fitting.training import train_masked
 
+    if options.get("ridge") == "auto":  # the same objective as that of factored rows
+        names = ("fields", "fields_l2")
+        shared = {name: options[name] for name in names if name in options}
+        chosen = _choose_ridge(arguments, dataset, "factored", shared)
+        options = options | {"ridge": chosen.ridge}
     with bar("attention", "step") as progress:
         return train_masked(
             dataset,

@@ -20,7 +20,7 @@ from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
 from pottsattn.potts import PottsModel, log_softmax, read_couplings, write_couplings
 
-__all__ = ["DEFAULT_RIDGE", "FitResult", "History", "Penalty", "penalty_for"]
+__all__ = ["DEFAULT_RIDGE", "CouplingErrors", "FitResult", "History", "Penalty", "penalty_for"]
 
 Array = NDArray[np.float64]
 DEFAULT_RIDGE = 0.2
@@ -76,6 +76,19 @@ class History:
     objective: Array  # (n,), train_loss + penalties / L
 
 
+@dataclass(frozen=True, eq=False)
+class CouplingErrors:
+    """Standard errors of the parameters of a fit (`pottsattn.fitting.standard_errors`).
+
+    `kind` is "laplace" or "sandwich"; `fields` (L, C); `couplings` (L, L) for interactions,
+    (L, L, C, C) for the zero-sum parts of full blocks.
+    """
+
+    kind: str
+    fields: Array
+    couplings: Array
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class FitResult:
     """A fitted generalised Potts model.
@@ -109,6 +122,8 @@ class FitResult:
         In plain words how the fit ended and, if it did not converge, what to do.
     interrupted : bool
         Ended by Ctrl-C: what was learned so far.
+    errors : CouplingErrors or None
+        Standard errors, where they were asked for.
     """
 
     method: str
@@ -134,6 +149,7 @@ class FitResult:
     gap_index: int | None = None
     columns: NDArray[np.int32] | None = None
     history: History | None = None
+    errors: CouplingErrors | None = None
     config: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -194,6 +210,11 @@ class FitResult:
                 config=json.dumps(self.config, sort_keys=True),
             )
             write_couplings(file, self.fields, self.couplings)
+            if self.errors is not None:
+                group = file.create_group("errors")
+                group.attrs["kind"] = self.errors.kind
+                group.create_dataset("fields", data=self.errors.fields)
+                group.create_dataset("couplings", data=self.errors.couplings)
             if self.history is not None:
                 group = file.create_group("history")
                 for name, values in asdict(self.history).items():
@@ -205,6 +226,11 @@ class FitResult:
         with open_hdf5(path, "fit") as file:
             attrs = file.attrs
             fields, couplings = read_couplings(file)
+            errors = None
+            if "errors" in file:
+                group = file["errors"]
+                kind = str(group.attrs["kind"])
+                errors = CouplingErrors(kind, group["fields"][()], group["couplings"][()])
             history = None
             if "history" in file:
                 history = History(**{name: item[()] for name, item in file["history"].items()})
@@ -233,6 +259,7 @@ class FitResult:
                 gap_index=None if gap_index < 0 else gap_index,
                 columns=np.asarray(attrs["columns"]),
                 history=history,
+                errors=errors,
                 config=json.loads(attrs["config"]),
                 origin=json.loads(attrs["provenance"]),
             )
@@ -254,6 +281,7 @@ class FitResult:
             "gradient_norm": self.gradient_norm,
             "optimality_gap": self.optimality_gap,
             "estimated_gap": self.estimated_gap,
+            "symmetric": self.symmetric,
             "n_evaluations": self.n_evaluations,
             "seconds": self.seconds,
             "n_parameters": self.n_parameters,

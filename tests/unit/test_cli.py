@@ -296,6 +296,54 @@ def test_fit_options_reach_the_fit(run_json, tmp_path):
     assert (fit.config["masks"], fit.config["color_similarity"]) == (3, "learned")
 
 
+def test_a_symmetric_fit_is_one(run_json, tmp_path):
+    out = str(tmp_path / "fit.h5")
+    status, report = run_json("fit", "data.h5", "--method", "plm", "--symmetric", "--out", out)
+    assert status == 0
+    assert report["symmetric"]
+    dense = FitResult.load(out).couplings.to_dense()
+    assert_allclose(dense, dense.transpose(1, 0, 3, 2))
+
+
+def test_heads_and_starts_reach_a_factored_fit(run_json, tmp_path):
+    out = str(tmp_path / "fit.h5")
+    argv = ("fit", "data.h5", "--method", "factored", "--heads", "2", "--starts", "2")
+    status, report = run_json(*argv, "--ridge", "5", "--out", out)
+    fit = FitResult.load(out)
+    assert status in (0, 3)
+    assert fit.couplings.factors()[0].shape == (2, 6, 6)
+    assert len(fit.config["start_objectives"]) == 2
+    assert "best of 2 starts" in report["message"]
+
+
+@pytest.mark.parametrize("method", ["plm", "factored", "attention"])
+def test_the_ridge_can_be_chosen(method, run, run_json, tmp_path):
+    argv = ("fit", "data.h5", "--method", method, "--ridge", "auto")
+    argv += ("--out", str(tmp_path / "fit.h5"))
+    status, report = run_json(*argv)
+    assert status == 0
+    fit = FitResult.load(tmp_path / "fit.h5")
+    assert fit.ridge == pytest.approx(report["ridge"])
+    if method == "attention":
+        return
+    path = report["ridge_path"]
+    assert path["ridge"] == pytest.approx(report["ridge"])
+    assert len(path["ridges"]) == len(path["leave_one_out_losses"]) >= 3
+    status, out, err = run(*argv)
+    assert (status, err) == (0, "")
+    assert "the least leave-one-out loss of" in out
+
+
+def test_standard_errors_go_into_the_file(run_json, tmp_path):
+    out = str(tmp_path / "fit.h5")
+    argv = ("fit", "data.h5", "--method", "factored", "--errors", "laplace", "--out", out)
+    status, _ = run_json(*argv)
+    assert status == 0
+    errors = FitResult.load(out).errors
+    assert errors.kind == "laplace"
+    assert np.all(errors.couplings[~np.eye(6, dtype=bool)] > 0.0)
+
+
 def test_fit_of_an_alignment_counts_what_it_drops(run, run_json, tmp_path):
     argv = ("fit", "family.fasta", "--method", "plm", "--out", str(tmp_path / "fit.h5"))
     status, out, err = run(*argv)
