@@ -8,8 +8,9 @@ safe for color-blind readers; every method also has its own marker and line styl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,6 +30,7 @@ __all__ = [
     "plot_couplings",
     "plot_history",
     "plot_learning_curves",
+    "plot_ridge_path",
     "plot_scores",
     "plot_site_frequencies",
     "save_figure",
@@ -257,6 +259,38 @@ def plot_history(
     ax.set_xlim(left=0.0)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set_xlabel("epochs (visits of every sequence)")
+    ax.set_ylabel("loss (nats per masked site)")
+    ax.legend(fontsize=8, frameon=False)
+    return ax
+
+
+def plot_ridge_path(path: Mapping[str, Any], ax: Axes | None = None) -> Axes:
+    """Draw the losses along the ridges that were tried; `path` is `RidgeChoice.to_dict()`.
+
+    The band is the standard error over sequences, which all ridges share.
+    """
+    ax = ax or new_figure()[0]
+    ridges, losses = np.array(path["ridges"]), np.array(path["leave_one_out_losses"])
+    errors = np.array(path["errors"])
+    ax.fill_between(
+        ridges, losses - errors, losses + errors, color=VERMILLION, alpha=0.2, linewidth=0
+    )
+    ax.plot(ridges, losses, color=VERMILLION, marker="o", markersize=4, label="leave-one-out")
+    ax.plot(ridges, path["train_losses"], color=BLUE, marker=".", label="training")
+    ax.axvline(path["ridge"], color=GRAY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    ax.annotate(
+        f"chosen: {path['ridge']:.3g}",
+        (path["ridge"], 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color=GRAY,
+    )
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set_xlabel(r"ridge, $2 \alpha$ couplings_l2")
     ax.set_ylabel("loss (nats per masked site)")
     ax.legend(fontsize=8, frameon=False)
     return ax

@@ -67,7 +67,8 @@ def add_commands(commands: Any) -> None:
         "Draw the figure that fits the files.",
         epilog="Curves and sweeps: learning curves with points. Fits and one data set with its "
         "true model: true against learned couplings. One fit: its training, or the scores of its "
-        "pairs. One sampled data set: its chains. Another data set: the frequencies of its states.",
+        "pairs and the ridges tried. One sampled data set: its chains. Another data set: the "
+        "frequencies of its states.",
     )
     plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")
@@ -185,9 +186,13 @@ def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
 
 def _score_figure(fit: Any) -> Any:
     from pottsattn.contacts import score_map
-    from pottsattn.plotting import plot_scores
+    from pottsattn.plotting import new_figure, plot_ridge_path, plot_scores
 
-    return plot_scores(score_map(fit).clip(min=0.0), list(fit.columns))
+    path = fit.config.get("ridge_path")
+    axes = new_figure(1 if path is None else 2)
+    if path is not None:
+        plot_ridge_path(path, axes[1])
+    return plot_scores(score_map(fit).clip(min=0.0), list(fit.columns), axes[0])
 
 
 def _cite(arguments: argparse.Namespace) -> int:

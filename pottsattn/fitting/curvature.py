@@ -169,19 +169,23 @@ class FullCurvature:
     In the coordinates of `coordinates`: total fields, and zero-sum blocks that see centered states.
     """
 
-    def __init__(self, dataset: SequenceDataset, *, learn_fields: bool) -> None:
+    def __init__(
+        self, dataset: SequenceDataset, *, learn_fields: bool, with_modes: bool = False
+    ) -> None:
+        """Solve the eigenproblem of S, with eigenvectors if variances will be wanted."""
         self.dataset, self.learn_fields = dataset, learn_fields
         self.frequencies = dataset.site_frequencies()
         length, n_states = self.frequencies.shape
         self._weights = dataset.normalized_weights
-        self._modes, self._eigenvalues = _principal_modes(dataset, self.frequencies)
         self._leaving = leaving_weight(dataset) / dataset.effective_size
         self._drawn = _drawn(self._weights)
-        # within each block zero-sum, as the couplings are
-        modes = self._modes.reshape(length, n_states, -1)
-        self._squares = ((modes - modes.mean(axis=1, keepdims=True)) ** 2).reshape(
-            length * n_states, -1
-        )
+        if not with_modes:
+            self._eigenvalues = _eigenvalues(dataset, self.frequencies)
+            return
+        modes, self._eigenvalues = _principal_modes(dataset, self.frequencies)
+        blocks = modes.reshape(length, n_states, -1)  # zero-sum within each, as the couplings are
+        blocks -= blocks.mean(axis=1, keepdims=True)
+        self._mode_squares = np.square(modes, out=modes)
 
     def _response(self, state: RowState, penalty: Penalty) -> tuple[Array, Array, Array]:
         """Return d (C - 1,), the basis of states (C, C - 1), and V (C - 1,) in it."""
@@ -244,13 +248,14 @@ class FullCurvature:
         values, vectors, _ = self._response(state, penalty)
         split = FieldSplit.of(penalty, self.frequencies, learn_fields=self.learn_fields)
         own = np.maximum(values + 2.0 * split.fields_l2, ROUNDING)
-        stiffness = np.outer(self._eigenvalues, values) + 2.0 * penalty.couplings_l2
+        mode_squares, modes = self._mode_squares, self._eigenvalues
+        stiffness = np.outer(modes, values) + 2.0 * penalty.couplings_l2
         stiffness = np.maximum(stiffness, ROUNDING)
         if not sandwich:
             fields = vectors**2 @ (1.0 / own)
-            blocks = (self._squares @ (1.0 / stiffness)) @ (vectors**2).T
+            blocks = (mode_squares @ (1.0 / stiffness)) @ (vectors**2).T
             # what no sequence tells keeps the variance of the penalty
-            unseen = (1.0 - 1.0 / n_states) - self._squares.sum(axis=1)
+            unseen = (1.0 - 1.0 / n_states) - mode_squares.sum(axis=1)
             prior = np.maximum(unseen, 0.0) / max(2.0 * penalty.couplings_l2, ROUNDING)
             blocks += np.outer(prior, (vectors**2).sum(axis=1))
         else:
@@ -259,8 +264,8 @@ class FullCurvature:
             fields = ((vectors / own) @ spread * (vectors / own)).sum(axis=1)
             blocks = np.zeros((length * n_states, n_states))
             for a in range(n_states - 1):
-                pulls = self._eigenvalues[:, None] / (stiffness * stiffness[:, a, None])
-                parts = self._squares @ (pulls * spread[a])
+                pulls = modes[:, None] / (stiffness * stiffness[:, a, None])
+                parts = mode_squares @ (pulls * spread[a])
                 blocks += parts @ (vectors * vectors[:, a, None]).T
         rows = blocks.reshape(length, n_states, n_states).transpose(0, 2, 1).copy()  # [j, a, b]
         rows[site] = 0.0
@@ -274,26 +279,48 @@ def _drawn(weights: Array) -> NDArray[np.intp]:
     return rng.choice(len(weights), MOST_DRAWN, p=weights)
 
 
+def _eigenvalues(dataset: SequenceDataset, frequencies: Array) -> Array:
+    """Return the eigenvalues of S that are not zero."""
+    if dataset.n_sequences < frequencies.size:
+        centered = _centered(dataset, frequencies)
+        matrix = centered @ centered.T
+    else:
+        matrix = _covariance(dataset, frequencies)
+    values = eigh(matrix, eigvals_only=True, overwrite_a=True, check_finite=False)
+    return np.asarray(values[values > ROUNDING * values[-1]], np.float64)
+
+
 def _principal_modes(dataset: SequenceDataset, frequencies: Array) -> tuple[Array, Array]:
     """Return the eigenvectors (L C, n) and eigenvalues (n,) of S that are not zero."""
+    is_wide = dataset.n_sequences < frequencies.size
+    centered = _centered(dataset, frequencies) if is_wide else None
+    matrix = _covariance(dataset, frequencies) if centered is None else centered @ centered.T
+    values, modes = eigh(matrix, overwrite_a=True, check_finite=False)
+    kept = values > ROUNDING * values[-1]
+    values, modes = values[kept], modes[:, kept]
+    if centered is not None:
+        modes = centered.T @ (modes / np.sqrt(values))
+    return np.ascontiguousarray(modes), np.asarray(values, np.float64)
+
+
+def _centered(dataset: SequenceDataset, frequencies: Array) -> Array:
+    """Return centered one-hot sequences times the roots of their weights, (M, L C)."""
     length, n_states = frequencies.shape
-    size = length * n_states
-    if dataset.n_sequences < size:
-        centered = np.zeros((dataset.n_sequences, size))
-        columns = np.arange(length) * n_states + dataset.sequences
-        np.put_along_axis(centered, columns, 1.0, axis=1)
-        centered -= frequencies.ravel()
-        centered *= np.sqrt(dataset.normalized_weights)[:, None]
-        values, left = eigh(centered @ centered.T, overwrite_a=True, check_finite=False)
-        kept = values > ROUNDING * values[-1]
-        modes = centered.T @ (left[:, kept] / np.sqrt(values[kept]))
-        return np.ascontiguousarray(modes), np.asarray(values[kept], np.float64)
-    covariance = np.empty((size, size))
+    centered = np.zeros((dataset.n_sequences, frequencies.size))
+    columns = np.arange(length) * n_states + dataset.sequences
+    np.put_along_axis(centered, columns, 1.0, axis=1)
+    centered -= frequencies.ravel()
+    centered *= np.sqrt(dataset.normalized_weights)[:, None]
+    return centered
+
+
+def _covariance(dataset: SequenceDataset, frequencies: Array) -> Array:
+    """Return S, the covariance of one-hot sequences, (L C, L C)."""
+    length, n_states = frequencies.shape
+    covariance = np.empty((frequencies.size, frequencies.size))
     for i in range(length):
         pairs = dataset.pair_frequencies(i)  # (L, a, b)
         pairs -= frequencies[i][None, :, None] * frequencies[:, None, :]
         rows = slice(i * n_states, (i + 1) * n_states)
-        covariance[rows] = pairs.transpose(1, 0, 2).reshape(n_states, size)
-    values, modes = eigh(covariance, overwrite_a=True, check_finite=False)
-    kept = values > ROUNDING * values[-1]
-    return np.ascontiguousarray(modes[:, kept]), np.asarray(values[kept], np.float64)
+        covariance[rows] = pairs.transpose(1, 0, 2).reshape(n_states, frequencies.size)
+    return covariance

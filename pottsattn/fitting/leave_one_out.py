@@ -46,10 +46,13 @@ class LeaveOneOut:
     train_loss: float
 
 
-def curvature_of(dataset: SequenceDataset, method: str, *, learn_fields: bool) -> Curvature:
+def curvature_of(
+    dataset: SequenceDataset, method: str, *, learn_fields: bool, with_modes: bool = False
+) -> Curvature:
     """Return the curvature of a data set for "plm" or "factored" with U = I."""
-    kind = FullCurvature if method == "plm" else FactoredCurvature
-    return kind(dataset, learn_fields=learn_fields)
+    if method == "plm":
+        return FullCurvature(dataset, learn_fields=learn_fields, with_modes=with_modes)
+    return FactoredCurvature(dataset, learn_fields=learn_fields)
 
 
 def leave_one_out(

@@ -7,6 +7,7 @@ before and is solved loosely; the last one is solved to the end.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,7 +42,7 @@ class RidgeChoice:
     is_inside : bool
         Whether the loss rises on both sides; otherwise the ridge is at the end of those tried.
     fit : FitResult
-        The fit at this ridge; `config["ridge_path"]` has the table.
+        The fit at this ridge; `config["ridge_path"]` has the table, `seconds` counts all fits.
     ridges, losses, errors, train_losses : arrays of one length
         Every ridge tried, ascending: approximate leave-one-out loss, its standard error over
         sequences, training loss; nats per site. Differences between ridges are far more precise
@@ -113,6 +114,7 @@ def choose_ridge(
     ConvergenceWarning
         Some site of a fit ran out of steps.
     """
+    started = time.perf_counter()
     learn_fields = fields == "learned"
     shared: dict[str, Any] = {"fields": fields, "fields_l2": fields_l2, "n_threads": n_threads}
     tried: dict[float, LeaveOneOut] = {}  # by log ridge
@@ -169,7 +171,8 @@ def choose_ridge(
     choice = RidgeChoice(
         float(np.exp(best)), is_inside, fit, np.exp(order), path[:, 0], path[:, 1], path[:, 2]
     )
-    return replace(choice, fit=replace(fit, config=fit.config | {"ridge_path": choice.to_dict()}))
+    config = fit.config | {"ridge_path": choice.to_dict()}
+    return replace(choice, fit=replace(fit, config=config, seconds=time.perf_counter() - started))
 
 
 def _minimize(loss: Callable[[float], float]) -> tuple[float, bool]:

@@ -69,7 +69,7 @@ def standard_errors(
     check_choice("kind", kind, KINDS)
     check_rows(fit)
     learn_fields = fit.config["fields"] == "learned"
-    curvature = curvature_of(dataset, fit.method, learn_fields=learn_fields)
+    curvature = curvature_of(dataset, fit.method, learn_fields=learn_fields, with_modes=True)
 
     def of_site(site: int) -> _Row:
         row = fit.couplings.row(site)

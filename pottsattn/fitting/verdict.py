@@ -36,7 +36,7 @@ def _of_one(row: SolvedRow, max_steps: int, state: str, interrupted: bool) -> st
     if interrupted:
         return f"interrupted: {state}"
     if row.converged:
-        return f"converged: {state}"
+        return f"at the optimum: {state}"
     if row.n_steps < max_steps:
         return f"stopped where rounding hides a lower objective: {state}; loosen the tolerance"
     return f"not converged in {max_steps} steps: {state}; raise max_steps or the penalty"

@@ -19,6 +19,7 @@ from pottsattn.plotting import (
     plot_couplings,
     plot_history,
     plot_learning_curves,
+    plot_ridge_path,
     plot_scores,
     plot_site_frequencies,
     save_figure,
@@ -109,6 +110,22 @@ def test_history_draws_what_was_measured():
     assert [text.get_text() for text in ax.texts] == ["Bayes loss"]
     with_test = replace(history, validation_loss=history.train_loss + 0.2)
     assert "test" in texts(plot_history(with_test))
+
+
+def test_a_ridge_path_has_both_losses_and_the_choice():
+    path = {
+        "ridge": 0.4,
+        "ridges": [0.25, 1.0, 4.0],
+        "leave_one_out_losses": [1.1, 1.0, 1.2],
+        "errors": [0.01, 0.01, 0.02],
+        "train_losses": [0.7, 0.8, 1.0],
+    }
+    ax = plot_ridge_path(path)
+    left_out, train, choice = ax.lines
+    assert_allclose(left_out.get_xydata(), np.c_[path["ridges"], path["leave_one_out_losses"]])
+    assert_allclose(train.get_ydata(), path["train_losses"])
+    assert_allclose(choice.get_xdata(), 0.4)
+    assert ax.get_xscale() == "log"
 
 
 def test_scores_are_at_their_columns():
