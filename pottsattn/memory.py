@@ -6,25 +6,25 @@ Every stage keeps some bytes to the end and needs others while it runs; the peak
 
 Sizes of arrays follow from L, C, M and H. What surrounds them (vectors of an optimizer, copies made
 while a file is read, buffers of autograd) are the measured numbers below; benchmarks/memory.py lays
-estimates beside measured peaks.
+estimates beside measured peaks. Joint fits count as solved in single precision, with a step or two
+in double, which is what the default penalty takes; next to no penalty may need twice as much.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from pottsattn._machine import available_memory
 from pottsattn._validate import InputError, check_at_least, check_choice, check_n_states
 
 __all__ = [
     "METHODS",
     "MemoryPlan",
     "Stage",
-    "available_memory",
     "check_memory",
+    "form_of_fit",
     "plan_memory",
     "readable_bytes",
 ]
@@ -39,8 +39,12 @@ MORE_LIBRARIES = {"plm": 20 * MIB, "factored": 20 * MIB, "attention": 170 * MIB,
 READING = 17  # bytes for a letter of an alignment
 RECORD = 300  # bytes for a sequence of an alignment: its name, lists of lines
 ROW_VECTORS = 30  # of the size of a row's parameters: L-BFGS pairs, trial points, gradients
+JOINT_VECTORS = 26  # the same of a joint fit, in single precision, its start in double among them
+HEADS_VECTORS = 8  # more of them where U is learned: parts of the gradient
+EIGENVECTORS = 5  # matrices of C^2 by C^2: the covariances of states, what LAPACK needs
+FEW_STATES = 5  # up to which sequences are bits, and sums of sixteen lanes are kept
 LOSS_BLOCK = 96 * MIB  # evaluating a finished model on blocks of sequences
-TORCH = 110 * MIB  # thread arenas and workspaces of the first training step
+TORCH = 160 * MIB  # thread arenas and workspaces of the first training step
 TRAINING_BATCH, EVALUATION_BATCH = 8192, 4096  # of train_masked
 
 
@@ -122,6 +126,8 @@ def plan_memory(
     n_threads: int,
     *,
     n_heads: int = 1,
+    symmetric: bool = False,
+    color_similarity: str | None = None,
 ) -> MemoryPlan:
     """Return the memory that a fit will take, stage by stage.
 
@@ -131,11 +137,14 @@ def plan_memory(
         "plm", "factored", "attention" or "mf".
     length, n_states, n_sequences, n_threads, n_heads
         L, C, M, threads T and heads H (of factored and attention).
+    symmetric, color_similarity
+        As in `fit_pseudolikelihood`: one block for each pair of sites (plm); "identity" (one head,
+        the default of one head) or "learned" (factored).
 
     Raises
     ------
     InputError
-        An unknown method, or a size out of range.
+        An unknown method, options that do not belong to it, or a size out of range.
 
     Examples
     --------
@@ -143,12 +152,11 @@ def plan_memory(
     >>> readable_bytes(plan.file_bytes)
     '3.3 GiB'
     """
-    check_choice("method", method, METHODS)
+    form = form_of_fit(method, n_heads, symmetric=symmetric, color_similarity=color_similarity)
     check_at_least("length", length, 2)
     check_n_states(n_states)
     check_at_least("sequences", n_sequences, 1)
     check_at_least("threads", n_threads, 1)
-    check_at_least("heads", n_heads, 1)
     sites = n_sequences * length
     n_bits = (n_states - 1).bit_length()
     before = (
@@ -158,12 +166,60 @@ def plan_memory(
     )
     stages, file_bytes = {
         "plm": _plm,
+        "symmetric": _symmetric,
         "factored": _factored,
+        "heads": _heads,
         "attention": _attention,
         "mf": _mean_field,
-    }[method](length, n_states, n_sequences, n_threads, n_heads)
+    }[form](length, n_states, n_sequences, n_threads, n_heads)
     libraries = Stage("libraries of the method", MORE_LIBRARIES[method])
     return MemoryPlan((*before, libraries, *stages), len(before), file_bytes)
+
+
+def form_of_fit(
+    method: str, n_heads: int = 1, *, symmetric: bool = False, color_similarity: str | None = None
+) -> str:
+    """Return which program runs: "plm", "symmetric", "factored", "heads", "attention" or "mf".
+
+    "heads" are factored couplings with learned color similarity. Options are those of
+    `plan_memory`; the color similarity does not count where the method has none.
+
+    Raises
+    ------
+    InputError
+        An unknown method, or options that do not belong to it.
+    """
+    check_choice("method", method, METHODS)
+    check_at_least("heads", n_heads, 1)
+    if symmetric and method != "plm":
+        raise InputError(f"symmetric applies to plm, not to {method}")
+    if color_similarity is not None:
+        check_choice("color_similarity", color_similarity, ("identity", "learned"))
+    if method != "factored":
+        return "symmetric" if symmetric else method
+    if n_heads > 1 and color_similarity == "identity":
+        raise InputError(
+            f"{n_heads} heads with color_similarity 'identity' are one head; use 'learned'"
+        )
+    return "heads" if n_heads > 1 or color_similarity == "learned" else "factored"
+
+
+def _starting_point(length: int, n_states: int, n_sequences: int) -> Stage:
+    """Frequencies and fields, weights in both precisions, sequences by site or as bits."""
+    sites, working = n_sequences * length, 0
+    kept = DOUBLE * length * n_states + n_sequences * (DOUBLE + FLOAT)
+    if n_states <= FEW_STATES:
+        kept += (n_states - 1) * sites // 8
+        working = sites + sites // 2
+    else:
+        kept += sites
+    return Stage("starting point", kept, working)
+
+
+def _row_buffers(length: int, n_states: int) -> int:
+    """Return the bytes that the loss of one row takes: the row, its gradient, sums of lanes."""
+    few = n_states <= FEW_STATES
+    return length * (2 * DOUBLE * n_states**2 + few * 16 * FLOAT * (n_states - 1) ** 2)
 
 
 def _plm(
@@ -171,10 +227,24 @@ def _plm(
 ) -> tuple[list[Stage], int]:
     fields, row = DOUBLE * length * n_states, DOUBLE * length * n_states**2
     return [
-        # float32 weights and the sequences by site; the tensor is filled row by row
-        Stage("starting point", fields + n_sequences * (DOUBLE + FLOAT + length)),
+        _starting_point(length, n_states, n_sequences),  # the tensor is filled row by row
         Stage("couplings", length * row, n_threads * ROW_VECTORS * row),
     ], fields + length * row
+
+
+def _symmetric(
+    length: int, n_states: int, n_sequences: int, n_threads: int, _n_heads: int
+) -> tuple[list[Stage], int]:
+    fields, tensor = DOUBLE * length * n_states, DOUBLE * (length * n_states) ** 2
+    point = length * n_states + length * (length - 1) // 2 * n_states**2
+    width = n_states if n_states <= FEW_STATES else -(-n_states // 4) * 4
+    rows = FLOAT * length**2 * n_states * width  # gradients of all rows, before they are added
+    buffers = n_threads * _row_buffers(length, n_states)
+    return [
+        _starting_point(length, n_states, n_sequences),
+        Stage("pairs, all together", 0, JOINT_VECTORS * FLOAT * point + rows + buffers),
+        Stage("couplings", fields + tensor, tensor + 4 * DOUBLE * point),
+    ], fields + tensor
 
 
 def _factored(
@@ -182,11 +252,28 @@ def _factored(
 ) -> tuple[list[Stage], int]:
     fields, row = DOUBLE * length * n_states, DOUBLE * n_heads * length
     similarity = DOUBLE * n_heads * n_states**2
-    vectors = ROW_VECTORS * (row + DOUBLE * n_states)
+    working = ROW_VECTORS * (row + DOUBLE * n_states)
+    if n_states <= FEW_STATES:
+        working += _row_buffers(length, n_states)
     return [
-        Stage("starting point", fields + n_sequences * (DOUBLE + FLOAT + length)),
-        Stage("interactions", length * row + similarity, n_threads * vectors),
+        _starting_point(length, n_states, n_sequences),
+        Stage("interactions", length * row + similarity, n_threads * working),
     ], fields + length * row + similarity
+
+
+def _heads(
+    length: int, n_states: int, n_sequences: int, n_threads: int, n_heads: int
+) -> tuple[list[Stage], int]:
+    fields, similarity = length * n_states, n_heads * n_states**2
+    point = fields + n_heads * length**2 + similarity
+    # Blocks of a row and of its gradient once more, without padding; the gradients of U by site.
+    buffers = 2 * n_threads * _row_buffers(length, n_states) + FLOAT * length * similarity
+    return [
+        _starting_point(length, n_states, n_sequences),
+        Stage("patterns of the covariances", 0, EIGENVECTORS * DOUBLE * n_states**4),
+        Stage("heads, all together", 0, (JOINT_VECTORS + HEADS_VECTORS) * FLOAT * point + buffers),
+        Stage("interactions", DOUBLE * point, 2 * DOUBLE * point),
+    ], DOUBLE * point
 
 
 def _attention(
@@ -227,13 +314,15 @@ def check_memory(
     n_threads: int,
     *,
     n_heads: int = 1,
+    symmetric: bool = False,
+    color_similarity: str | None = None,
     available: int | None = None,
 ) -> None:
     """Raise InputError if a fit of data that have been read needs more memory than there is.
 
     Parameters
     ----------
-    method, length, n_states, n_sequences, n_threads, n_heads
+    method, length, n_states, n_sequences, n_threads, n_heads, symmetric, color_similarity
         As in `plan_memory`.
     available
         Bytes; those of `available_memory` if left out. Nothing is refused where they are unknown.
@@ -246,90 +335,52 @@ def check_memory(
     available = available_memory() if available is None else available
     if available is None:
         return
+    asked: dict[str, Any] = {
+        "method": method,
+        "length": length,
+        "n_states": n_states,
+        "n_sequences": n_sequences,
+        "n_threads": n_threads,
+        "n_heads": n_heads,
+        "symmetric": symmetric,
+        "color_similarity": color_similarity,
+    }
 
-    def needed(method: str, length: int = length, n_threads: int = n_threads) -> int:
-        plan = plan_memory(method, length, n_states, n_sequences, n_threads, n_heads=n_heads)
-        return plan.bytes_to_come
+    def needed(**other: Any) -> int:
+        return plan_memory(**(asked | other)).bytes_to_come
 
-    if needed(method) <= available:
+    if needed() <= available:
         return
-    remedies = []
-    if n_threads > 1 and needed(method, n_threads=1) <= available:
-        remedies.append("--threads 1")
-    if method != "factored" and needed("factored") <= available:
-        remedies.append(f"--method factored ({readable_bytes(needed('factored'))})")
+    form = form_of_fit(method, n_heads, symmetric=symmetric, color_similarity=color_similarity)
+    others: dict[str, dict[str, Any]] = {}
+    if symmetric:
+        others["the fit without --symmetric"] = {"symmetric": False}
+    if n_threads > 1:
+        others["--threads 1"] = {"n_threads": 1}
+    if form == "heads" and n_heads == 1:
+        others["--color-similarity identity"] = {"color_similarity": "identity"}
+    if method != "factored":
+        others["--method factored"] = {"method": "factored", "symmetric": False}
+    remedies = [
+        f"{name} ({readable_bytes(needed(**other))})"
+        for name, other in others.items()
+        if needed(**other) <= available
+    ]
     fewest, most = 1, length
     while most - fewest > 1:
         middle = (fewest + most) // 2
-        if needed(method, middle) <= available:
+        if needed(length=middle) <= available:
             fewest = middle
         else:
             most = middle
     if fewest > 1:
         remedies.append(f"at most {fewest} sites")
     raise InputError(
-        f"method {method} needs {readable_bytes(needed(method))} of memory for {length} sites of "
-        f"{n_states} states and {n_sequences} sequences, {readable_bytes(available)} are "
-        f"available; what fits: {', or '.join(remedies) or 'nothing with these sequences'}"
+        f"{'the symmetric fit' if symmetric else f'method {method}'} needs "
+        f"{readable_bytes(needed())} of memory for {length} sites of {n_states} states and "
+        f"{n_sequences} sequences, {readable_bytes(available)} are available; what fits: "
+        f"{', or '.join(remedies) or 'nothing with these sequences'}"
     )
-
-
-def available_memory() -> int | None:
-    """Return the bytes that this process can still take without swapping, or None if unknown.
-
-    The smaller of what the machine has and what its control groups (containers, batch systems)
-    allow. Where only the whole memory of the machine is known, that is returned.
-    """
-    bounds = [*_machine_bound(), *_group_bounds(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))]
-    return max(0, min(bounds)) if bounds else None
-
-
-def _machine_bound() -> list[int]:
-    kilobytes = _numbers(Path("/proc/meminfo")).get("MemAvailable:")
-    if kilobytes is not None:
-        return [1024 * kilobytes]
-    try:
-        return [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (AttributeError, ValueError, OSError):  # Windows, or a system without these names
-        return []
-
-
-def _group_bounds(membership: Path, root: Path) -> list[int]:
-    """Return what every control group above this process has left, of version 2 or 1."""
-    bounds = []
-    for line in _text(membership).splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers == "":
-            top, names = root, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            top = root / "memory"
-        else:
-            continue
-        folder = top / path.strip("/")
-        # Inside a container the path may be that of the host: then only the top is there.
-        for group in (folder, *folder.parents):
-            limit, usage = (_text(group / name).strip() for name in names[:2])
-            if limit.isdigit() and usage.isdigit():  # otherwise "max", or no such file
-                cached = _numbers(group / "memory.stat").get(names[2], 0)
-                bounds.append(int(limit) - int(usage) + cached)
-            if group == top:
-                break
-    return bounds
-
-
-def _numbers(path: Path) -> dict[str, int]:
-    """Return the first number of every line `name number ...`."""
-    rows = (line.split() for line in _text(path).splitlines())
-    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def readable_bytes(n_bytes: float) -> str:

@@ -1,4 +1,4 @@
-"""The command info: what a file holds, or the memory that a fit will take."""
+"""The command info: what a file holds, or the memory and the time that a fit will take."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pottsattn.cli._shell import DONE, add_command, add_data_options, read_data,
 __all__ = ["add_commands"]
 
 SIZES = ("length", "states", "sequences", "method")
+ONLY_PLANNED = ("length", "sequences", "method", "heads", "symmetric", "color_similarity")
 
 
 def add_commands(commands: Any) -> None:
@@ -20,24 +21,30 @@ def add_commands(commands: Any) -> None:
         commands,
         "info",
         _info,
-        "Tell what a file holds, or how much memory a fit of given size will take.",
+        "Tell what a file holds, or how much memory and time a fit of given size will take.",
     )
     info.add_argument(
         "file", nargs="?", metavar="FILE", help="any file of pottsattn, or an alignment"
     )
-    plan = info.add_argument_group("memory of a fit (instead of FILE, with --states C)")
+    plan = info.add_argument_group("memory and time of a fit (instead of FILE, with --states C)")
     plan.add_argument("--length", type=int, metavar="L", help="number of sites")
     plan.add_argument("--sequences", type=int, metavar="M", help="number of sequences")
     plan.add_argument("--method", metavar="NAME", help="method of the fit")
-    plan.add_argument("--heads", type=int, metavar="H", help="attention heads (default: 1)")
+    plan.add_argument("--heads", type=int, metavar="H", help="heads (default: 1)")
+    plan.add_argument(
+        "--symmetric", action="store_true", help="plm: one block for each pair of sites"
+    )
+    plan.add_argument(
+        "--color-similarity",
+        metavar="NAME",
+        help="factored: learned or identity (default: identity for one head, else learned)",
+    )
     add_data_options(info)
 
 
 def _info(arguments: argparse.Namespace) -> int:
     if arguments.file is not None:
-        given = [
-            name for name in ("length", "sequences", "method", "heads") if _has(arguments, name)
-        ]
+        given = [name.replace("_", "-") for name in ONLY_PLANNED if _has(arguments, name)]
         if given:
             raise InputError(f"info of a file takes no --{given[0]}; leave out FILE for a plan")
         return _describe(arguments)
@@ -49,30 +56,34 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _has(arguments: argparse.Namespace, name: str) -> bool:
-    return getattr(arguments, name) is not None
+    return getattr(arguments, name) not in (None, False)
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    from pottsattn._machine import available_memory
     from pottsattn._numba import n_threads_or_default
-    from pottsattn.memory import available_memory, plan_memory, readable_bytes
+    from pottsattn.memory import form_of_fit, plan_memory, readable_bytes
+    from pottsattn.run_time import plan_time
 
     sizes = {
-        "method": arguments.method,
         "length": arguments.length,
         "n_states": arguments.states,
         "n_sequences": arguments.sequences,
         "n_threads": n_threads_or_default(arguments.threads),
         "n_heads": 1 if arguments.heads is None else arguments.heads,
     }
-    plan = plan_memory(**sizes)
+    kind = {"symmetric": arguments.symmetric, "color_similarity": arguments.color_similarity}
+    plan = plan_memory(arguments.method, **sizes, **kind)
+    run_time = plan_time(form_of_fit(arguments.method, sizes["n_heads"], **kind), **sizes)
     available = available_memory()
     fits = None if available is None else plan.peak_bytes <= available
-    report = {**sizes, **plan.to_dict(), "available_bytes": available, "fits": fits}
+    report = {"method": arguments.method, **sizes, **kind, **plan.to_dict()}
+    report |= {"available_bytes": available, "fits": fits, **run_time.to_dict()}
     text = f"{plan}\npeak {readable_bytes(plan.peak_bytes)}"
     if available is not None:
         verdict = "it fits" if fits else "it does NOT fit"
         text += f", {readable_bytes(available)} are available: {verdict}"
-    say(arguments, report, f"{text}\nfile of the fit {readable_bytes(plan.file_bytes)}")
+    say(arguments, report, f"{text}\nfile of the fit {readable_bytes(plan.file_bytes)}\n{run_time}")
     return DONE
 
 

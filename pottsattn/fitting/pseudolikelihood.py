@@ -1,15 +1,16 @@
-"""Site-wise pseudo-likelihood (plmDCA): every site's row is a penalised softmax regression.
+"""Pseudo-likelihood (plmDCA): every site's row is a penalised softmax regression.
 
 The objective of site i is
 
     mean_m[ -log P(s_i | s_-i) ] + fields_l2 |h_i|^2 + R_i
 
-with R_i as in `pottsattn.fitting.result.Penalty` and weighted means over sequences. It is convex,
-and 2 l2-strongly convex when all parameters are penalised, so |gradient|^2 / (4 l2) bounds the
-distance to the optimum in nats: that bound is the stop rule. Rows are independent and solved in
-parallel by L-BFGS; working memory is one row per thread. Full blocks are first solved in single
-precision, by the fast kernel; then the objective is taken in double precision, and the steps go on
-in it if the rule is not met there.
+with R_i as in `pottsattn.fitting.result.Penalty` and weighted means over sequences. For full blocks
+and for factored ones with U = I it is convex, and 2 l2-strongly convex when all parameters are
+penalised, so |gradient|^2 / (4 l2) bounds the distance to the optimum in nats: that bound is the
+stop rule. Rows are independent and solved in parallel (`row_solver`); working memory is one row per
+thread. A symmetric fit has one block per pair of sites and is solved for all sites together
+(`joint_solver`), and so are several heads or a learned color similarity (`heads_fit`), which are
+not convex. All are solved in single precision first; the verdict is in double precision.
 
 References: Ekeberg et al., Phys. Rev. E 87, 012707 (2013); Rende et al., Phys. Rev. Research 6,
 023057 (2024), section II (factored couplings).

@@ -139,17 +139,34 @@ def test_stored_weights_are_written_too(run_json, files):
     )
 
 
-@pytest.mark.parametrize("method", ["plm", "factored", "attention", "mf"])
-def test_info_tells_the_memory_of_a_fit(run, run_json, method):
-    sizes = f"--length 100 --states 21 --sequences 5000 --method {method} --threads 2".split()
+@pytest.mark.parametrize(
+    "method",
+    [
+        "plm",
+        "plm --symmetric",
+        "factored",
+        "factored --color-similarity learned",
+        "factored --heads 4",
+        "attention",
+        "mf",
+    ],
+)
+def test_info_tells_memory_and_time_of_a_fit(run, run_json, method):
+    sizes = f"--length 60 --states 21 --sequences 5000 --method {method} --threads 2".split()
     status, report = run_json("info", *sizes)
     assert status == 0
     assert_keys(report, "method length n_states n_sequences n_threads n_heads stages peak_bytes")
+    assert_keys(report, "symmetric color_similarity seconds seconds_by_stage typical_evaluations")
     assert report["peak_bytes"] == max(stage["total_bytes"] for stage in report["stages"])
+    assert (report["seconds"] is None) == (method == "attention")
+    if method != "attention":
+        assert 0.0 < max(report["seconds_by_stage"].values()) <= report["seconds"] < 1e4
+        assert report["seconds_within_factor"] >= 3
     status, text, err = run("info", *sizes)
     assert (status, err) == (0, "")
     assert all(stage["stage"] in text for stage in report["stages"])
     assert "\npeak " in text
+    assert "\ntime " in text
 
 
 @pytest.mark.parametrize("command", COMMANDS.split())

@@ -463,7 +463,7 @@ def test_interrupt_is_130_and_keeps_what_was_trained(method, folder, monkeypatch
         yield show
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("pottsattn.cli.inference.bar", interrupted)
+    monkeypatch.setattr("pottsattn.cli.fit.bar", interrupted)
     before = snapshot(folder)
     out = f"stopped-{method}.h5"
     assert main(["fit", "data.h5", "--method", method, "--out", out, "--threads", "2"]) == 130
