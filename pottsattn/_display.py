@@ -1,11 +1,11 @@
-"""How results show themselves in a notebook."""
+"""How results and sizes show themselves."""
 
 from __future__ import annotations
 
 import html
 from typing import Any
 
-__all__ = ["html_table"]
+__all__ = ["html_table", "readable_bytes"]
 
 
 def html_table(title: str, facts: dict[str, Any]) -> str:
@@ -19,3 +19,16 @@ def html_table(title: str, facts: dict[str, Any]) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def readable_bytes(n_bytes: float) -> str:
+    """Return a size as text, such as 3.3 GiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return (
+                f"{n_bytes:.0f} {unit}"
+                if unit == "B" or n_bytes >= 100
+                else f"{n_bytes:.1f} {unit}"
+            )
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"

@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pottsattn._display import readable_bytes
 from pottsattn._machine import available_memory
 from pottsattn._validate import InputError, check_at_least, check_choice, check_n_states
 
@@ -26,7 +27,6 @@ __all__ = [
     "check_memory",
     "form_of_fit",
     "plan_memory",
-    "readable_bytes",
 ]
 
 METHODS = ("plm", "factored", "attention", "mf")
@@ -128,6 +128,8 @@ def plan_memory(
     n_heads: int = 1,
     symmetric: bool = False,
     color_similarity: str | None = None,
+    chooses_ridge: bool = False,
+    wants_errors: bool = False,
 ) -> MemoryPlan:
     """Return the memory that a fit will take, stage by stage.
 
@@ -140,6 +142,8 @@ def plan_memory(
     symmetric, color_similarity
         As in `fit_pseudolikelihood`: one block for each pair of sites (plm); "identity" (one head,
         the default of one head) or "learned" (factored).
+    chooses_ridge, wants_errors
+        The ridge by leave-one-out, and standard errors: the curvature of plm takes memory.
 
     Raises
     ------
@@ -172,6 +176,8 @@ def plan_memory(
         "attention": _attention,
         "mf": _mean_field,
     }[form](length, n_states, n_sequences, n_threads, n_heads)
+    if method == "plm" and (chooses_ridge or wants_errors):
+        stages += _curvature(length, n_states, n_sequences, chooses_ridge, wants_errors)
     libraries = Stage("libraries of the method", MORE_LIBRARIES[method])
     return MemoryPlan((*before, libraries, *stages), len(before), file_bytes)
 
@@ -230,6 +236,22 @@ def _plm(
         _starting_point(length, n_states, n_sequences),  # the tensor is filled row by row
         Stage("couplings", length * row, n_threads * ROW_VECTORS * row),
     ], fields + length * row
+
+
+def _curvature(
+    length: int, n_states: int, n_sequences: int, chooses_ridge: bool, wants_errors: bool
+) -> list[Stage]:
+    """The eigenproblem of the covariances; the fit before the next one, or errors."""
+    size = length * n_states
+    n_modes = min(size, n_sequences)
+    working = DOUBLE * (2 * n_modes**2 + (size * n_sequences if n_sequences < size else 0))
+    stages = []
+    if chooses_ridge:
+        stages.append(Stage("curvature, the fit before", DOUBLE * size**2, working))
+    if wants_errors:
+        kept = DOUBLE * (size**2 + size * n_modes)
+        stages.append(Stage("standard errors", kept, working + DOUBLE * size * n_modes))
+    return stages
 
 
 def _symmetric(
@@ -316,13 +338,15 @@ def check_memory(
     n_heads: int = 1,
     symmetric: bool = False,
     color_similarity: str | None = None,
+    chooses_ridge: bool = False,
+    wants_errors: bool = False,
     available: int | None = None,
 ) -> None:
     """Raise InputError if a fit of data that have been read needs more memory than there is.
 
     Parameters
     ----------
-    method, length, n_states, n_sequences, n_threads, n_heads, symmetric, color_similarity
+    method, length, ..., wants_errors
         As in `plan_memory`.
     available
         Bytes; those of `available_memory` if left out. Nothing is refused where they are unknown.
@@ -344,6 +368,8 @@ def check_memory(
         "n_heads": n_heads,
         "symmetric": symmetric,
         "color_similarity": color_similarity,
+        "chooses_ridge": chooses_ridge,
+        "wants_errors": wants_errors,
     }
 
     def needed(**other: Any) -> int:
@@ -355,6 +381,8 @@ def check_memory(
     others: dict[str, dict[str, Any]] = {}
     if symmetric:
         others["the fit without --symmetric"] = {"symmetric": False}
+    if chooses_ridge or wants_errors:
+        others["a given --ridge and no --errors"] = {"chooses_ridge": False, "wants_errors": False}
     if n_threads > 1:
         others["--threads 1"] = {"n_threads": 1}
     if form == "heads" and n_heads == 1:
@@ -381,16 +409,3 @@ def check_memory(
         f"{n_sequences} sequences, {readable_bytes(available)} are available; what fits: "
         f"{', or '.join(remedies) or 'nothing with these sequences'}"
     )
-
-
-def readable_bytes(n_bytes: float) -> str:
-    """Return a size as text, such as 3.3 GiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if n_bytes < 1024:
-            return (
-                f"{n_bytes:.0f} {unit}"
-                if unit == "B" or n_bytes >= 100
-                else f"{n_bytes:.1f} {unit}"
-            )
-        n_bytes /= 1024
-    return f"{n_bytes:.1f} TiB"

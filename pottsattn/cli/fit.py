@@ -152,6 +152,8 @@ def _fit(arguments: argparse.Namespace) -> int:
             n_heads=1 if arguments.heads is None else arguments.heads,
             symmetric=arguments.symmetric,
             color_similarity=similarity,
+            chooses_ridge=arguments.ridge == "auto",
+            wants_errors=arguments.errors is not None,
         )
     if method == "attention":
         fit = _train(arguments, dataset, similarity, options)

@@ -60,9 +60,10 @@ def _has(arguments: argparse.Namespace, name: str) -> bool:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    from pottsattn._display import readable_bytes
     from pottsattn._machine import available_memory
     from pottsattn._numba import n_threads_or_default
-    from pottsattn.memory import form_of_fit, plan_memory, readable_bytes
+    from pottsattn.memory import form_of_fit, plan_memory
     from pottsattn.run_time import plan_time
 
     sizes = {

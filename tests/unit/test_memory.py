@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pottsattn import InputError, SequenceDataset, _machine, fit_pseudolikelihood, memory, run_time
+from pottsattn._display import readable_bytes as readable
 from pottsattn._machine import available_memory
 from pottsattn.fitting.kernels_few_states import MOST_STATES
 from pottsattn.memory import METHODS, Stage, check_memory, form_of_fit, plan_memory
-from pottsattn.memory import readable_bytes as readable
 from pottsattn.run_time import Costs, plan_time, readable_seconds
 
 GIB = 1 << 30
@@ -232,3 +232,17 @@ def test_the_estimate_of_a_tiny_fit_is_near_what_it_takes():
 )
 def test_times_are_told_with_two_digits(seconds, text):
     assert readable_seconds(seconds) == text
+
+
+def test_choosing_the_ridge_and_errors_take_the_curvature():
+    sizes = {"length": 100, "n_states": 21, "n_sequences": 500, "n_threads": 1}
+    plain = plan_memory("plm", **sizes)
+    chosen = plan_memory("plm", **sizes, chooses_ridge=True)
+    both = plan_memory("plm", **sizes, chooses_ridge=True, wants_errors=True)
+    tensor = 8 * (100 * 21) ** 2
+    assert plain.peak_bytes < chosen.peak_bytes < both.peak_bytes
+    assert chosen.stages[-1].kept == tensor  # the fit before
+    assert both.stages[-1].kept == tensor + 8 * 2100 * 500  # errors, squared modes
+    assert plan_memory("factored", **sizes, chooses_ridge=True) == plan_memory("factored", **sizes)
+    with pytest.raises(InputError, match="a given --ridge and no --errors"):
+        check_memory("plm", **sizes, wants_errors=True, available=plain.bytes_to_come)
