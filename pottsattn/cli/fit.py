@@ -306,15 +306,19 @@ def _train(
     similarity: str,
     options: dict[str, Any],
 ) -> FitResult:
+    from dataclasses import replace
+
     from pottsattn.fitting.training import train_masked
 
+    path: dict[str, Any] = {}
     if options.get("ridge") == "auto":  # the same objective as that of factored rows
         names = ("fields", "fields_l2")
         shared = {name: options[name] for name in names if name in options}
         chosen = _choose_ridge(arguments, dataset, "factored", shared)
         options = options | {"ridge": chosen.ridge}
+        path = {"ridge_path": chosen.config["ridge_path"]}
     with bar("attention", "step") as progress:
-        return train_masked(
+        fit = train_masked(
             dataset,
             n_heads=1 if arguments.heads is None else arguments.heads,
             color_similarity=similarity,
@@ -325,3 +329,4 @@ def _train(
             progress=progress,
             **options,
         )
+    return replace(fit, config=fit.config | path)

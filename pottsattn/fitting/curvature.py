@@ -31,6 +31,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
+from threadpoolctl import threadpool_limits
 
 from pottsattn._validate import check_generator
 from pottsattn.dataset import SequenceDataset
@@ -156,7 +157,14 @@ class FactoredCurvature:
             scores = np.zeros((len(sequences), len(inverse)))
             for a in range(self.dataset.n_states):
                 scores += self._features(a, sequences, site) * state.score[:, a, None]
+            scores -= self._weights @ scores
             inverse = inverse @ (scores.T @ (scores * self._weights[:, None])) @ inverse
+        if self.n_fields:  # less the shift common to all states, that no data tell
+            inverse[: self.n_fields, : self.n_fields] -= inverse[
+                : self.n_fields, : self.n_fields
+            ].mean(axis=0)
+            own = inverse[: self.n_fields, : self.n_fields]
+            own -= own.mean(axis=1, keepdims=True)
         squares = np.asarray(inverse.diagonal()) / self.dataset.effective_size
         fields, interactions = squares[: self.n_fields].copy(), squares[self.n_fields :].copy()
         interactions[site] = 0.0
@@ -286,7 +294,8 @@ def _eigenvalues(dataset: SequenceDataset, frequencies: Array) -> Array:
         matrix = centered @ centered.T
     else:
         matrix = _covariance(dataset, frequencies)
-    values = eigh(matrix, eigvals_only=True, overwrite_a=True, check_finite=False)
+    with threadpool_limits(limits=1, user_api="blas"):  # the same bits for any number of threads
+        values = eigh(matrix, eigvals_only=True, overwrite_a=True, check_finite=False)
     return np.asarray(values[values > ROUNDING * values[-1]], np.float64)
 
 
@@ -295,7 +304,8 @@ def _principal_modes(dataset: SequenceDataset, frequencies: Array) -> tuple[Arra
     is_wide = dataset.n_sequences < frequencies.size
     centered = _centered(dataset, frequencies) if is_wide else None
     matrix = _covariance(dataset, frequencies) if centered is None else centered @ centered.T
-    values, modes = eigh(matrix, overwrite_a=True, check_finite=False)
+    with threadpool_limits(limits=1, user_api="blas"):
+        values, modes = eigh(matrix, overwrite_a=True, check_finite=False)
     kept = values > ROUNDING * values[-1]
     values, modes = values[kept], modes[:, kept]
     if centered is not None:

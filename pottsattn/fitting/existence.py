@@ -5,6 +5,10 @@ for every a in every sequence with one strict inequality: scaling the row up the
 for ever. So do a state that never occurs at its site, in its field, and, with full blocks, a pair
 of states that occur at their sites but never together.
 
+Where fields are penalised, only couplings may run away: those of full blocks can carry a field,
+those of factored ones cannot, and are judged without the fields. Symmetric blocks are shared by two
+rows, so that all sites have to be separated at once.
+
 Reference: Albert, Anderson, Biometrika 71, 1 (1984).
 """
 
@@ -30,6 +34,7 @@ def missing_optimum(
     couplings: Couplings,
     *,
     learn_fields: bool,
+    symmetric: bool = False,
 ) -> str | None:
     """Return why the objective has no finite optimum, or None if nothing of that is seen.
 
@@ -42,9 +47,12 @@ def missing_optimum(
         return f"state {state} never occurs at site {site} and fields_l2 is 0, {REMEDY}"
     if penalty.couplings_l2 > 0.0:
         return None
-    separated = _separated_site(dataset, fields, couplings)
-    if separated is not None:
-        return f"the sequences are separable at site {separated} without a penalty, {REMEDY}"
+    if learn_fields and penalty.fields_l2 > 0.0 and couplings.is_factored:
+        fields = np.zeros_like(fields)
+    separated = _separated_sites(dataset, fields, couplings)
+    if separated.all() if symmetric else separated.any():
+        site = int(np.argmax(separated))
+        return f"the sequences are separable at site {site} without a penalty, {REMEDY}"
     if couplings.is_factored:
         return None
     for site in range(dataset.length):
@@ -61,8 +69,10 @@ def missing_optimum(
     return None
 
 
-def _separated_site(dataset: SequenceDataset, fields: Array, couplings: Couplings) -> int | None:
-    """Return the first site whose states the parameters tell apart in every sequence, if any."""
+def _separated_sites(
+    dataset: SequenceDataset, fields: Array, couplings: Couplings
+) -> NDArray[np.bool_]:
+    """Return at which sites the parameters tell the states apart in every sequence, (L,)."""
     least = np.full(dataset.length, np.inf)
     most = np.full(dataset.length, -np.inf)
     for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
@@ -77,5 +87,4 @@ def _separated_site(dataset: SequenceDataset, fields: Array, couplings: Coupling
         margins = target[:, :, 0] - logits.max(axis=2)
         least = np.minimum(least, margins.min(axis=0))
         most = np.maximum(most, margins.max(axis=0))
-    separated = np.flatnonzero((least >= 0.0) & (most > 0.0))
-    return int(separated[0]) if len(separated) else None
+    return (least >= 0.0) & (most > 0.0)

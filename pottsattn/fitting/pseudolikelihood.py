@@ -47,7 +47,7 @@ from pottsattn.fitting.row_solver import Rows, StopRule, solve_rows
 from pottsattn.fitting.rows_factored import FactoredRows
 from pottsattn.fitting.rows_full import FullRows
 from pottsattn.fitting.symmetric_problem import SymmetricProblem
-from pottsattn.fitting.verdict import verdict
+from pottsattn.fitting.verdict import estimated_gap, verdict
 
 __all__ = ["METHODS", "fit_pseudolikelihood"]
 
@@ -193,7 +193,12 @@ def fit_pseudolikelihood(
     has_bound = is_convex and strength > 0.0
     gap = norm**2 / (4.0 * strength) / n_together if has_bound else np.nan
     infinite = missing_optimum(
-        dataset, penalty, solution.fields, solution.couplings, learn_fields=data.learn_fields
+        dataset,
+        penalty,
+        solution.fields,
+        solution.couplings,
+        learn_fields=data.learn_fields,
+        symmetric=symmetric,
     )
     is_solved = all(row.converged for row in solved) and not solution.interrupted
     converged = infinite is None and is_solved
@@ -211,7 +216,7 @@ def fit_pseudolikelihood(
         penalty=penalty,
         gradient_norm=norm,
         optimality_gap=gap,
-        estimated_gap=max(row.decrement for row in solved) / n_together,
+        estimated_gap=estimated_gap(solution, n_together),
         symmetric=symmetric,
         gauge="least penalty" if method == "plm" else "as fitted",
         n_evaluations=max(row.n_evaluations for row in solved),

@@ -80,8 +80,9 @@ class History:
 class CouplingErrors:
     """Standard errors of the parameters of a fit (`pottsattn.fitting.standard_errors`).
 
-    `kind` is "laplace" or "sandwich"; `fields` (L, C); `couplings` (L, L) for interactions,
-    (L, L, C, C) for the zero-sum parts of full blocks.
+    `kind` is "laplace" or "sandwich". `couplings` are (L, L) for interactions, (L, L, C, C) for the
+    zero-sum parts of full blocks. `fields` (L, C) are those of h of factored fits, of full blocks
+    those of the mean logits h_i(a) + sum_jb J_ij(a, b) f_j(b); both less their mean over states.
     """
 
     kind: str

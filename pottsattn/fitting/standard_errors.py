@@ -3,8 +3,10 @@
 "laplace": H^-1 / M_eff, the covariance of the posterior whose prior is the penalty. "sandwich":
 H^-1 G H^-1 / M_eff with G the mean of the squared scores, the covariance of the estimate itself
 over data sets, penalty held fixed; it holds for a misspecified model too, and leaves out the bias
-of the penalty. Factored rows have their exact Hessian. For full blocks it is approximated
-(`pottsattn.fitting.curvature`), and the errors are those of zero-sum blocks.
+of the penalty: where data say nothing, the penalty alone speaks, and the sandwich is next to zero.
+To ask whether a coupling may be zero take laplace. Factored rows have their exact Hessian. For full
+blocks it is approximated (`pottsattn.fitting.curvature`), and the errors are those of zero-sum
+blocks.
 
 References: White, Econometrica 50, 1 (1982); MacKay, Neural Comput. 4, 448 (1992).
 """

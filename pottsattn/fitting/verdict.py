@@ -6,7 +6,13 @@ import numpy as np
 
 from pottsattn.fitting.row_solver import Solution, SolvedRow
 
-__all__ = ["verdict"]
+__all__ = ["estimated_gap", "verdict"]
+
+
+def estimated_gap(solution: Solution, n_together: int) -> float:
+    """Return the largest estimated distance to the minimum per site; NaN where no step was made."""
+    estimates = [row.decrement for row in solution.rows if np.isfinite(row.decrement)]
+    return max(estimates) / n_together if estimates else np.nan
 
 
 def verdict(
@@ -21,22 +27,23 @@ def verdict(
     state = f"gradient norm {max(row.gradient_norm for row in rows):.1e}"
     if np.isfinite(gap):
         state += f", at most {gap:.1e} nats per site above the minimum"
-    estimate = max(row.decrement for row in rows) / n_together
+    estimate = estimated_gap(solution, n_together)
     if np.isfinite(estimate):
         state += f", by the curvature seen about {estimate:.1e}"
     if len(objectives) > 1:
         spread = max(objectives) - min(objectives)
         state += f"; best of {len(objectives)} starts, which differ by {spread:.2e} nats"
     if n_together > 1:
-        return _of_one(rows[0], max_steps, state, solution.interrupted)
+        place = "a stationary point" if objectives else "the optimum"
+        return _of_one(rows[0], max_steps, f"at {place}: {state}", state, solution.interrupted)
     return _of_sites(rows, max_steps, state, solution.interrupted)
 
 
-def _of_one(row: SolvedRow, max_steps: int, state: str, interrupted: bool) -> str:
+def _of_one(row: SolvedRow, max_steps: int, success: str, state: str, interrupted: bool) -> str:
     if interrupted:
         return f"interrupted: {state}"
     if row.converged:
-        return f"at the optimum: {state}"
+        return success
     if row.n_steps < max_steps:
         return f"stopped where rounding hides a lower objective: {state}; loosen the tolerance"
     return f"not converged in {max_steps} steps: {state}; raise max_steps or the penalty"

@@ -341,8 +341,6 @@ def test_the_ridge_can_be_chosen(method, run, run_json, tmp_path):
     assert status == 0
     fit = FitResult.load(tmp_path / "fit.h5")
     assert fit.ridge == pytest.approx(report["ridge"])
-    if method == "attention":
-        return
     path = report["ridge_path"]
     assert path["ridge"] == pytest.approx(report["ridge"])
     assert len(path["ridges"]) == len(path["leave_one_out_losses"]) >= 3

@@ -51,3 +51,25 @@ def test_sequences_of_weight_zero_do_not_count(rng):
     dataset = SequenceDataset(np.r_[sequences, against], 3, weights=weights)
     with pytest.warns(ConvergenceWarning, match="separable"):
         fit_pseudolikelihood(dataset, "factored", couplings_l2=0.0)
+
+
+def test_penalized_fields_keep_a_conserved_site_finite(rng):
+    sequences = rng.integers(3, size=(300, 5))
+    sequences[:, 0] = 0
+    fit = fit_pseudolikelihood(
+        SequenceDataset(sequences, 3), "factored", couplings_l2=0.0, fields_l2=0.01
+    )
+    assert fit.converged
+    assert np.abs(fit.couplings.to_dense()).max() < 0.5
+
+
+def test_a_shared_block_is_held_by_the_other_site(rng):
+    """One site is the majority of the others, but they do not follow from it."""
+    others = rng.integers(2, size=(600, 5))
+    sequences = np.c_[others.sum(axis=1) > 2, others]
+    fit = fit_pseudolikelihood(
+        SequenceDataset(sequences, 2), symmetric=True, couplings_l2=0.0, fields="none"
+    )
+    assert fit.converged
+    with pytest.warns(ConvergenceWarning, match="separable at site 0"):
+        fit_pseudolikelihood(SequenceDataset(sequences, 2), couplings_l2=0.0, fields="none")
