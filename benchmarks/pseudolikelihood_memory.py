@@ -29,7 +29,7 @@ from pottsattn.fitting.rows_full import FullRows
 N_SEQUENCES, LENGTH, N_STATES = 2000, 1000, 21
 N_STEPS = 1
 N_SOLVED = 10
-EVERY = 50  # sequence is what all sites step on
+EVERY = 50  # which leaves 40 sequences for the step of all sites
 GAP_TOLERANCE, MAX_STEPS = 1e-6, 1000  # the defaults
 
 
