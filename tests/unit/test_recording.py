@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from pottsattn import ConvergenceWarning, InputError, SequenceDataset
+from pottsattn._partial import PartialFile, describe_difference
 from pottsattn._storage import content_hash
 from pottsattn.ensembles import sk_potts
 from pottsattn.potts import PottsModel
 from pottsattn.sampling import job, recording
-from pottsattn.sampling.partial import PartialFile, describe_difference
 from pottsattn.sampling.sampler import Schedule, Tempering, sample, sample_to_file
 
 MODEL = sk_potts(20, 3, 1.0, 0)
@@ -152,7 +152,7 @@ def test_what_is_no_partial_file(content, tmp_path):
         sample_to_file(MODEL, 30, path, rng=0)
         assert path.exists()
     else:
-        with pytest.raises(InputError, match="not a partial data set; remove it"):
+        with pytest.raises(InputError, match="not the partial file of a run; remove it"):
             sample_to_file(MODEL, 30, path, rng=0)
         assert partial.read_bytes() == content
 

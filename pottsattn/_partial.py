@@ -76,7 +76,9 @@ class PartialFile:
 
     def _open_old(self, config: dict[str, Any], size: int) -> None:
         self._file.seek(0)
-        damaged = f"{self.path} is damaged or not a partial data set; remove it to start anew"
+        damaged = (
+            f"{self.path} is damaged or not the partial file of a run; remove it to start anew"
+        )
         if self._file.read(len(MAGIC)) != MAGIC:
             if size < len(MAGIC):  # killed while it was created
                 self._file.truncate(0)
