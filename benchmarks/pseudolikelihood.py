@@ -28,7 +28,7 @@ from pottsattn import SequenceDataset
 from pottsattn._numba import n_threads_or_default, njit, run_in_threads
 from pottsattn._simd import LANES, aligned_zeros, load_floats, splat, store_floats
 from pottsattn.fitting.kernels_few_states import MOST_STATES
-from pottsattn.fitting.result import Penalty
+from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.row_data import RowData
 from pottsattn.fitting.rows_full import full_row_loss, padded_row, padded_width
 

@@ -26,7 +26,8 @@ from pottsattn.dataset import read_dataset
 from pottsattn.ensembles import generalized, sk_potts
 from pottsattn.fitting.conventions import objective_in, penalty_from
 from pottsattn.fitting.joint_solver import solve_jointly
-from pottsattn.fitting.result import FitResult, Penalty
+from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.row_data import RowData
 from pottsattn.fitting.row_solver import StopRule
 from pottsattn.fitting.symmetric_problem import SymmetricProblem

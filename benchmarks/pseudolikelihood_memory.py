@@ -21,7 +21,7 @@ from typing import Any
 from pottsattn import ConvergenceWarning, Schedule, fit_pseudolikelihood, sample
 from pottsattn._numba import n_threads_or_default, run_in_threads
 from pottsattn.ensembles import generalized
-from pottsattn.fitting.result import penalty_for
+from pottsattn.fitting.record import penalty_for
 from pottsattn.fitting.row_data import RowData
 from pottsattn.fitting.row_solver import StopRule, _solve_row
 from pottsattn.fitting.rows_full import FullRows

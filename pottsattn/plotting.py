@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pottsattn._storage import write_whole
 from pottsattn._validate import InputError
 from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.result import History
+from pottsattn.fitting.record import History
 from pottsattn.sweep import SweepTable
 from pottsattn.theory.learning_curve import LearningCurve
 

@@ -34,7 +34,7 @@ from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.heads_problem import HeadsProblem
 from pottsattn.fitting.lbfgs import descend
 from pottsattn.fitting.mean_field import fit_mean_field
-from pottsattn.fitting.result import Penalty
+from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.row_data import RowData
 from pottsattn.fitting.row_solver import Rows
 from pottsattn.fitting.rows_factored import FactoredRows

@@ -36,7 +36,8 @@ LAYERS = (
     ("sampling.result", "sampling.traces"),
     ("sampling.judging",),
     ("sampling.job",),
-    ("fitting.result", "fitting.attention", "torch_data"),
+    ("fitting.record", "fitting.attention", "torch_data"),
+    ("fitting.result",),
     ("sampling.sampler", "theory.learning_curve"),
     (
         "fitting.conventions",

@@ -32,7 +32,7 @@ from pottsattn._validate import (
 )
 from pottsattn.couplings import Couplings, sequence_blocks, zero_sum_projector
 from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.result import DEFAULT_RIDGE, Penalty
+from pottsattn.fitting.record import DEFAULT_RIDGE, Penalty
 from pottsattn.potts import log_softmax
 
 __all__ = [

@@ -37,8 +37,8 @@ from pottsattn._validate import check_generator
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.coordinates import FieldSplit
 from pottsattn.fitting.kernels_curvature import same_state_sums
+from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.relatives import leaving_weight
-from pottsattn.fitting.result import Penalty
 from pottsattn.potts import log_softmax
 
 __all__ = ["Curvature", "FactoredCurvature", "FullCurvature", "RowState", "row_state"]

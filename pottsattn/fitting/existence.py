@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pottsattn.couplings import Couplings, sequence_blocks
 from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.result import Penalty
+from pottsattn.fitting.record import Penalty
 
 __all__ = ["missing_optimum"]
 

@@ -28,7 +28,8 @@ from pottsattn._validate import InputError, check_kind, check_nonnegative
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.conventions import site_losses
-from pottsattn.fitting.result import FitResult, Penalty
+from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.result import FitResult
 
 __all__ = ["DEFAULT_PSEUDOCOUNT", "fit_mean_field"]
 

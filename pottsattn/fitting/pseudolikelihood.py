@@ -41,7 +41,8 @@ from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.existence import missing_optimum
 from pottsattn.fitting.heads_fit import fit_heads
 from pottsattn.fitting.joint_solver import solve_jointly
-from pottsattn.fitting.result import FitResult, penalty_for
+from pottsattn.fitting.record import penalty_for
+from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.row_data import RowData
 from pottsattn.fitting.row_solver import Rows, StopRule, solve_rows
 from pottsattn.fitting.rows_factored import FactoredRows

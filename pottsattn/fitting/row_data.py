@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.kernels_few_states import state_masks
-from pottsattn.fitting.result import Penalty
+from pottsattn.fitting.record import Penalty
 
 __all__ = ["RowData"]
 

@@ -32,7 +32,8 @@ from pottsattn._validate import (
 )
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.attention import FactoredAttention
-from pottsattn.fitting.result import FitResult, History, Penalty, penalty_for
+from pottsattn.fitting.record import History, Penalty, penalty_for
+from pottsattn.fitting.result import FitResult
 
 __all__ = ["masked_losses", "train_masked"]
 

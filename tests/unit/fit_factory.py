@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from pottsattn.couplings import Couplings
-from pottsattn.fitting.result import FitResult, History, Penalty
+from pottsattn.fitting.record import History, Penalty
+from pottsattn.fitting.result import FitResult
 
 
 def make_fit(couplings: Couplings, fields: Any = None, **changes: Any) -> FitResult:

@@ -16,7 +16,7 @@ from pottsattn.fitting.attention import FactoredAttention
 from pottsattn.fitting.conventions import objective_in
 from pottsattn.fitting.heads_fit import covariance_patterns, nearest_heads, normalized_heads
 from pottsattn.fitting.heads_problem import HeadsProblem
-from pottsattn.fitting.result import Penalty
+from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.row_data import RowData
 from pottsattn.potts import PottsModel
 

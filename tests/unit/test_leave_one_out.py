@@ -16,8 +16,9 @@ from pottsattn.fitting.conventions import site_losses
 from pottsattn.fitting.curvature import FactoredCurvature, FullCurvature, row_state
 from pottsattn.fitting.kernels_curvature import same_state_sums
 from pottsattn.fitting.leave_one_out import leave_one_out
+from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.relatives import leaving_weight
-from pottsattn.fitting.result import FitResult, Penalty
+from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.ridge_choice import choose_ridge
 from pottsattn.fitting.row_data import RowData
 from pottsattn.fitting.rows_factored import FactoredRows

@@ -17,7 +17,7 @@ from pottsattn.exact import enumerate_states
 from pottsattn.fitting import rows_full
 from pottsattn.fitting.kernels_pseudolikelihood import row_loss_factored, row_loss_full
 from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
-from pottsattn.fitting.result import Penalty
+from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.row_data import RowData
 from pottsattn.fitting.rows_factored import FactoredRows
 from pottsattn.fitting.rows_full import FullRows

@@ -11,7 +11,8 @@ from pottsattn import SequenceDataset, fit_pseudolikelihood
 from pottsattn._validate import ConvergenceWarning, InputError
 from pottsattn.fitting import symmetric_problem
 from pottsattn.fitting.conventions import objective_in
-from pottsattn.fitting.result import FitResult, Penalty
+from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.row_data import RowData
 from pottsattn.fitting.symmetric_problem import SymmetricProblem
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from pottsattn import ConvergenceWarning, FactoredAttention, InputError, SequenceDataset
 from pottsattn.ensembles import generalized, sk_potts
 from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
-from pottsattn.fitting.result import Penalty
+from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.training import _Steps, _TrainingData, masked_losses, train_masked
 from pottsattn.sampling.sampler import sample
 
