@@ -1,11 +1,11 @@
-"""The memory that this machine, or its control group, can still give."""
+"""The memory that this machine can still give, and which of several processes this one is."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-__all__ = ["available_memory"]
+__all__ = ["available_memory", "worker_rank"]
 
 
 def available_memory() -> int | None:
@@ -16,6 +16,16 @@ def available_memory() -> int | None:
     """
     bounds = [*_machine_bound(), *_group_bounds(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))]
     return max(0, min(bounds)) if bounds else None
+
+
+def worker_rank(*, local: bool = False) -> int | None:
+    """Return the number of this process among those that torchrun started, or None without it.
+
+    `local`: among those on this machine.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    return int(os.environ["LOCAL_RANK" if local else "RANK"])
 
 
 def _machine_bound() -> list[int]:

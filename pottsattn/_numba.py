@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import numba
@@ -47,14 +48,18 @@ def run_in_threads(
     tasks: Iterable[Task],
     n_threads: int,
     stop: threading.Event | None = None,
+    *,
+    blas_is_limited: bool = False,
 ) -> Iterable[Result]:
     """Yield `function(task)` in the order of `tasks`, computed by `n_threads` threads.
 
     Meanwhile BLAS keeps to one thread: its own threads would fight ours for the cores (L-BFGS on
-    vectors of 2e4 was four times slower). When one task fails or the caller is interrupted, tasks
-    that have not started are dropped and `stop` is set, by which running ones may end early.
+    vectors of 2e4 was four times slower). That takes a millisecond or two, which a caller who sees
+    to it himself saves by `blas_is_limited`. When one task fails or the caller is interrupted,
+    tasks that have not started are dropped and `stop` is set, by which running ones may end early.
     """
-    with threadpool_limits(limits=1, user_api="blas"):
+    limited = nullcontext() if blas_is_limited else threadpool_limits(limits=1, user_api="blas")
+    with limited:
         if n_threads == 1:
             yield from map(function, tasks)
             return

@@ -92,10 +92,11 @@ def _check_number(name: str, value: Any) -> float:
     return float(value)
 
 
-def check_kind(name: str, value: Any, kind: type, remedy: str) -> None:
-    """Raise TypeError unless `value` is a `kind`."""
+def check_kind(name: str, value: Any, kind: type | tuple[type, ...], remedy: str) -> None:
+    """Raise TypeError unless `value` is a `kind`, or one of them."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}; {remedy}")
+        kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise TypeError(f"{name} must be a {kinds}, got {type(value).__name__}; {remedy}")
 
 
 def check_identity_threshold(value: Any) -> float:

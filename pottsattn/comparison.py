@@ -25,6 +25,7 @@ from pottsattn.couplings import (
     zero_sum_projector,
 )
 from pottsattn.dataset import SequenceDataset
+from pottsattn.fitting.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.potts import PottsModel
 
@@ -100,7 +101,7 @@ class Comparison:
 
 
 def compare(
-    fits: Mapping[str, FitResult],
+    fits: Mapping[str, FitResult | NetworkFit],
     test: SequenceDataset,
     truth: PottsModel | None = None,
 ) -> Comparison:
@@ -132,6 +133,9 @@ def compare(
     rows = []
     for name, fit in fits.items():
         loss, error = _mean_and_error(sequence_losses(fit, test), test)
+        errors = (math.nan, math.nan)
+        if truth is not None and isinstance(fit, FitResult):  # a transformer has no couplings
+            errors = coupling_error(fit, truth), pearson(fit, truth)
         rows.append(
             FitComparison(
                 file=name,
@@ -139,8 +143,8 @@ def compare(
                 test_loss=loss,
                 test_loss_error=error,
                 train_loss=fit.train_loss,
-                coupling_error=math.nan if truth is None else coupling_error(fit, truth),
-                pearson=math.nan if truth is None else pearson(fit, truth),
+                coupling_error=errors[0],
+                pearson=errors[1],
                 n_parameters=fit.n_parameters,
                 converged=fit.converged,
                 seconds=fit.seconds,
@@ -233,7 +237,7 @@ def _n_heads(couplings: Couplings) -> int:
     return couplings.n_heads if couplings.is_factored else 0
 
 
-def _check_labels(name: str, fit: FitResult, test: SequenceDataset) -> None:
+def _check_labels(name: str, fit: FitResult | NetworkFit, test: SequenceDataset) -> None:
     if fit.alphabet and test.alphabet and fit.alphabet != test.alphabet:
         raise InputError(
             f"{name} has the alphabet {fit.alphabet!r}, the test data have {test.alphabet!r}"

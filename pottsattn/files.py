@@ -5,21 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from pottsattn._storage import file_format
+from pottsattn._storage import file_format, open_hdf5
 from pottsattn._validate import InputError
 from pottsattn.dataset import SequenceDataset
+from pottsattn.fitting.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.potts import PottsModel
 from pottsattn.sweep import SweepTable
 from pottsattn.theory.learning_curve import LearningCurve
 
-__all__ = ["load", "load_model"]
+__all__ = ["load", "load_fit", "load_model"]
 
-Loaded = SequenceDataset | FitResult | LearningCurve | PottsModel | SweepTable
+Loaded = SequenceDataset | FitResult | NetworkFit | LearningCurve | PottsModel | SweepTable
+
+
+def load_fit(path: str | os.PathLike[str]) -> FitResult | NetworkFit:
+    """Return the fit in a file: one with couplings, or a transformer.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or is no fit.
+    """
+    with open_hdf5(path, "fit") as file:
+        is_network = "network" in file
+    return NetworkFit.load(path) if is_network else FitResult.load(path)
+
 
 READERS: dict[str, Callable[..., Loaded]] = {
     "sequences": SequenceDataset.load,
-    "fit": FitResult.load,
+    "fit": load_fit,
     "curve": LearningCurve.load,
     "model": PottsModel.load,
     "sweep": SweepTable.load,

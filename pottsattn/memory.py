@@ -29,13 +29,19 @@ __all__ = [
     "plan_memory",
 ]
 
-METHODS = ("plm", "factored", "attention", "mf")
+METHODS = ("plm", "factored", "attention", "transformer", "mf")
 MIB = 1 << 20
 DOUBLE, FLOAT, LONG = 8, 4, 8
 
 # Measured, with Python 3.11 on Linux; all are peaks of the resident memory.
 LIBRARIES = 160 * MIB  # Python, NumPy, Numba with its kernels on disk; compiling takes 60 MiB more
-MORE_LIBRARIES = {"plm": 20 * MIB, "factored": 20 * MIB, "attention": 170 * MIB, "mf": 20 * MIB}
+MORE_LIBRARIES = {
+    "plm": 20 * MIB,
+    "factored": 20 * MIB,
+    "attention": 170 * MIB,
+    "transformer": 170 * MIB,
+    "mf": 20 * MIB,
+}
 READING = 17  # bytes for a letter of an alignment
 RECORD = 300  # bytes for a sequence of an alignment: its name, lists of lines
 ROW_VECTORS = 30  # of the size of a row's parameters: L-BFGS pairs, trial points, gradients
@@ -46,6 +52,8 @@ FEW_STATES = 5  # up to which sequences are bits, and sums of sixteen lanes are 
 LOSS_BLOCK = 96 * MIB  # evaluating a finished model on blocks of sequences
 TORCH = 160 * MIB  # thread arenas and workspaces of the first training step
 TRAINING_BATCH, EVALUATION_BATCH = 8192, 4096  # of train_masked
+GATHERED = 60  # H C from which attention gathers instead of multiplying (at L of a hundred)
+WIDTH, SMALL_BATCH, EVALUATED_NUMBERS = 64, 128, 1 << 24  # of a transformer
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,7 @@ def plan_memory(
     n_threads: int,
     *,
     n_heads: int = 1,
+    n_layers: int = 1,
     symmetric: bool = False,
     color_similarity: str | None = None,
     chooses_ridge: bool = False,
@@ -136,9 +145,9 @@ def plan_memory(
     Parameters
     ----------
     method
-        "plm", "factored", "attention" or "mf".
-    length, n_states, n_sequences, n_threads, n_heads
-        L, C, M, threads T and heads H (of factored and attention).
+        "plm", "factored", "attention", "transformer" or "mf".
+    length, n_states, n_sequences, n_threads, n_heads, n_layers
+        L, C, M, threads T, heads H (of factored, attention, transformer), layers of a transformer.
     symmetric, color_similarity
         As in `fit_pseudolikelihood`: one block for each pair of sites (plm); "identity" (one head,
         the default of one head) or "learned" (factored).
@@ -168,14 +177,17 @@ def plan_memory(
         Stage("reading the data", sites, READING * sites + RECORD * n_sequences),
         Stage("sequence weights", DOUBLE * n_sequences, n_bits * sites // 8 + 4 * n_sequences),
     )
-    stages, file_bytes = {
-        "plm": _plm,
-        "symmetric": _symmetric,
-        "factored": _factored,
-        "heads": _heads,
-        "attention": _attention,
-        "mf": _mean_field,
-    }[form](length, n_states, n_sequences, n_threads, n_heads)
+    if form == "transformer":
+        stages, file_bytes = _transformer(length, n_states, n_heads, n_layers)
+    else:
+        stages, file_bytes = {
+            "plm": _plm,
+            "symmetric": _symmetric,
+            "factored": _factored,
+            "heads": _heads,
+            "attention": _attention,
+            "mf": _mean_field,
+        }[form](length, n_states, n_sequences, n_threads, n_heads)
     if method == "plm" and (chooses_ridge or wants_errors):
         stages += _curvature(length, n_states, n_sequences, chooses_ridge, wants_errors)
     libraries = Stage("libraries of the method", MORE_LIBRARIES[method])
@@ -299,21 +311,38 @@ def _heads(
 
 
 def _attention(
-    length: int, n_states: int, n_sequences: int, _n_threads: int, n_heads: int
+    length: int, n_states: int, n_sequences: int, n_threads: int, n_heads: int
 ) -> tuple[list[Stage], int]:
     n_batches = math.ceil(n_sequences / TRAINING_BATCH)
     batch = max(math.ceil(n_sequences / n_batches), min(n_sequences, EVALUATION_BATCH))
     sites = FLOAT * batch * length
-    # One-hot sequences, values of every head, logits: forward and backward.
-    activations = sites + sites * n_states * (2 + 2 * n_heads + (1 if n_heads > 1 else 0))
+    if n_heads * n_states >= GATHERED:  # rows of the batch and their transpose, of a site too
+        activations = batch * length * (3 + 3 * n_threads)
+        activations += 4 * n_threads * FLOAT * length * n_states * (n_states + 4)
+    else:  # one-hot sequences, values of every head, logits: forward and backward
+        activations = sites + sites * n_states * (2 + 2 * n_heads + (1 if n_heads > 1 else 0))
     interactions = FLOAT * n_heads * length**2
     fields = DOUBLE * length * n_states
     file_bytes = 2 * interactions + fields + DOUBLE * n_heads * n_states**2
     return [
         Stage("layer, gradient and Adam", 4 * interactions + 2 * fields),
-        Stage("training", TORCH, activations + 3 * LONG * n_sequences * length),
+        Stage("training", TORCH, activations + 3 * LONG * n_sequences),
         Stage("interactions", file_bytes),
     ], file_bytes
+
+
+def _transformer(
+    length: int, n_states: int, n_heads: int, n_layers: int
+) -> tuple[list[Stage], int]:
+    """Of the default width and batch: parameters, Adam, and the activations of a step."""
+    parameters = WIDTH * (length + 2 * n_states + n_layers * (12 * WIDTH + 13) + 4)
+    of_site = 22 * WIDTH + 2 * n_heads * length
+    activations = FLOAT * SMALL_BATCH * length * of_site * n_layers
+    return [
+        Stage("network, gradient and Adam", 4 * FLOAT * parameters),
+        Stage("training", TORCH, max(activations, 2 * FLOAT * EVALUATED_NUMBERS)),
+        Stage("parameters", 2 * FLOAT * parameters),
+    ], FLOAT * parameters
 
 
 def _mean_field(
@@ -336,6 +365,7 @@ def check_memory(
     n_threads: int,
     *,
     n_heads: int = 1,
+    n_layers: int = 1,
     symmetric: bool = False,
     color_similarity: str | None = None,
     chooses_ridge: bool = False,
@@ -366,6 +396,7 @@ def check_memory(
         "n_sequences": n_sequences,
         "n_threads": n_threads,
         "n_heads": n_heads,
+        "n_layers": n_layers,
         "symmetric": symmetric,
         "color_similarity": color_similarity,
         "chooses_ridge": chooses_ridge,

@@ -170,6 +170,23 @@ class SequenceFile:
             self._check_unchanged(file)
             return check_weights(file["weights"][()], self.n_sequences)
 
+    @property
+    def normalized_weights(self) -> NDArray[np.float64]:
+        """Weights with sum 1, shape (n_sequences,)."""
+        if self.weights is None:
+            return np.full(self.n_sequences, 1.0 / self.n_sequences)
+        return self.weights / self.weights.sum()
+
+    @property
+    def effective_size(self) -> float:
+        """M_eff: the sum of the weights, or M."""
+        return float(self.n_sequences if self.weights is None else self.weights.sum())
+
+    @property
+    def alpha(self) -> float:
+        """Sequences per site, M_eff / L."""
+        return self.effective_size / self.length
+
     @cached_property
     def model(self) -> PottsModel | None:
         """The true model, read once, if it is known."""

@@ -140,7 +140,7 @@ def plan_time(
     n_heads: int = 1,
     costs: Costs | None = None,
 ) -> RunTime:
-    """Return the time that a fit will take; that of attention is unknown.
+    """Return the time that a fit will take; that of attention and transformers is unknown.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def plan_time(
         `measured_costs` of these sizes if left out.
     """
     weights, fit = "sequence weights of an alignment", "fit"
-    if form == "attention":
+    if form in ("attention", "transformer"):
         return RunTime({weights: None, fit: None}, None, None)
     costs = measured_costs(form, length, n_states, n_heads) if costs is None else costs
     n_workers = min(n_threads, os.cpu_count() or 1)

@@ -18,30 +18,32 @@ from pottsattn.cli._shell import (
     read_data,
     say,
 )
+from pottsattn.cli._training import ONLY_FOR_NETWORKS, TRAINED, add_training_options, train
 
 if TYPE_CHECKING:
     from pottsattn.dataset import SequenceDataset
+    from pottsattn.fitting.network_fit import NetworkFit
     from pottsattn.fitting.result import FitResult
+    from pottsattn.reading import SequenceFile
 
 __all__ = ["add_commands"]
 
-METHODS = ("plm", "factored", "attention", "mf")
+METHODS = ("plm", "factored", *TRAINED, "mf")
 MINIMIZES = ("plm", "factored", "attention")
 ONLY_FOR = {
     "ridge": MINIMIZES,
     "couplings_l2": MINIMIZES,
     "fields_l2": MINIMIZES,
     "fields": MINIMIZES,
-    "max_steps": MINIMIZES,
+    "max_steps": (*MINIMIZES, "transformer"),
     "init": ("plm", "factored"),
     "errors": ("plm", "factored"),
     "pseudocount": ("mf",),
-    "symmetric": ("plm",),
+    "symmetric": ("plm", "attention"),
     "starts": ("factored",),
-    "heads": ("factored", "attention"),
+    "heads": ("factored", *TRAINED),
     "color_similarity": ("factored", "attention"),
-    "masks": ("attention",),
-    "device": ("attention",),
+    **ONLY_FOR_NETWORKS,
 }
 
 
@@ -55,7 +57,7 @@ def add_commands(commands: Any) -> None:
     )
     fit.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (also .gz) or .npy")
     fit.add_argument(
-        "--method", required=True, metavar="NAME", help="plm, factored, attention or mf"
+        "--method", required=True, metavar="NAME", help="plm, factored, attention, transformer, mf"
     )
     fit.add_argument("--out", metavar="FIT.h5", required=True, help="fit to write")
     fit.add_argument(
@@ -89,7 +91,8 @@ def add_commands(commands: Any) -> None:
     fit.add_argument(
         "--symmetric",
         action="store_true",
-        help="plm: one block for each pair of sites, fitted jointly, as plmc and CCMpred do",
+        help="plm: one block for each pair of sites, fitted jointly, as plmc and CCMpred do; "
+        "attention: J_ij(a, b) = J_ji(b, a)",
     )
     fit.add_argument("--heads", type=int, metavar="H", help="heads (default: 1)")
     fit.add_argument(
@@ -104,67 +107,39 @@ def add_commands(commands: Any) -> None:
         help="learned or identity (default: identity for .h5 data and one head, else learned)",
     )
     fit.add_argument(
-        "--masks",
+        "--max-steps",
         type=int,
-        metavar="K",
-        help="attention: fresh one-site masks per sequence and visit (default: one for every site)",
+        metavar="N",
+        help="steps (default: 300 attention, 3000 transformer, 1000 a site)",
     )
-    fit.add_argument(
-        "--max-steps", type=int, metavar="N", help="steps (default: 300 attention, 1000 a site)"
-    )
-    fit.add_argument("--device", metavar="NAME", help="attention: auto, cpu or cuda")
+    add_training_options(fit)
     add_data_options(fit)
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from pottsattn._numba import n_threads_or_default
-    from pottsattn.memory import check_memory
+    from pottsattn._machine import worker_rank
 
     method = check_choice("method", arguments.method, METHODS)
     for name, methods in ONLY_FOR.items():
         if getattr(arguments, name) not in (None, False) and method not in methods:
             option = "--" + name.replace("_", "-")
-            raise InputError(f"{option} applies to {' and '.join(methods)}, not to {method}")
+            raise InputError(f"{option} applies to {_listed(methods)}, not to {method}")
     if arguments.errors is not None:
         check_choice("errors", arguments.errors, ("laplace", "sandwich"))
         _check_rows(arguments, "--errors")
     if arguments.ridge == "auto":
         _check_rows(arguments, "--ridge auto")
-    check_output(arguments.out, arguments.data, arguments.init)
-    dataset = read_data(arguments, arguments.data)
+    if worker_rank() is not None and method not in TRAINED:
+        raise InputError(f"torchrun is for {' and '.join(TRAINED)}; {method} takes --threads")
+    check_output(arguments.out, arguments.data, arguments.init, arguments.validation)
+    dataset = _read(arguments)
     summary = dataset.origin.get("source", {}).get("summary")
-    if summary and not arguments.json:
+    leads = worker_rank() in (None, 0)  # of several processes one writes
+    if summary and leads and not arguments.json:
         print(f"{summary}; effective size {dataset.effective_size:.0f}")
-    ridge = _ridge(arguments)
-    names = ("couplings_l2", "fields_l2", "fields", "max_steps")
-    given = {name: getattr(arguments, name) for name in names}
-    options = {name: value for name, value in given.items() if value is not None}
-    if ridge is not None:
-        options["ridge"] = ridge
-    similarity = _color_similarity(arguments)
-    n_threads = n_threads_or_default(arguments.threads)
-    sizes = (dataset.length, dataset.n_states, dataset.n_sequences)
-    if arguments.device != "cuda":  # the plan is of the memory of the host
-        check_memory(
-            method,
-            *sizes,
-            n_threads,
-            n_heads=1 if arguments.heads is None else arguments.heads,
-            symmetric=arguments.symmetric,
-            color_similarity=similarity,
-            chooses_ridge=arguments.ridge == "auto",
-            wants_errors=arguments.errors is not None,
-        )
-    if method == "attention":
-        fit = _train(arguments, dataset, similarity, options)
-    elif method == "mf":
-        fit = _solve_mean_field(arguments, dataset)
-    else:
-        fit = _solve(arguments, dataset, similarity, options)
-    if arguments.errors is not None and not fit.interrupted:
-        from pottsattn.fitting.standard_errors import with_standard_errors
-
-        fit = with_standard_errors(fit, dataset, arguments.errors, n_threads=n_threads)
+    fit = _run(arguments, dataset)
+    if not leads:
+        return DONE
     fit.save(arguments.out, seed=arguments.seed)
     report = {
         "file": arguments.out,
@@ -173,33 +148,105 @@ def _fit(arguments: argparse.Namespace) -> int:
         "ridge_path": fit.config.get("ridge_path"),
         "peak_memory_bytes": peak_memory_bytes(),
         "summary": summary,
-        "resumed_from": None,
     }
-    say(
-        arguments,
-        report,
-        f"{arguments.out}: {fit.method}, {'converged' if fit.converged else 'NOT converged'}: "
-        f"{fit.message}\n"
-        f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
-        f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s"
-        + ("" if method in ("plm", "mf") else f"; color similarity {similarity}")
-        + _path_text(fit),
-    )
+    say(arguments, report, _text(arguments, fit))
     if fit.interrupted:
         return INTERRUPTED
     return DONE if fit.converged else NOT_CONVERGED
 
 
+def _read(arguments: argparse.Namespace) -> SequenceDataset | SequenceFile:
+    if not arguments.stream:
+        return read_data(arguments, arguments.data)
+    from pottsattn.dataset import HDF5_SUFFIXES
+    from pottsattn.reading import SequenceFile
+
+    if not arguments.data.lower().endswith(HDF5_SUFFIXES):
+        raise InputError(f"--stream reads .h5 data, got {arguments.data}; leave it out")
+    if arguments.weights is not None or arguments.ridge == "auto":
+        raise InputError("--stream goes without --weights and --ridge auto: they take all data")
+    return SequenceFile(arguments.data)
+
+
+def _run(
+    arguments: argparse.Namespace, dataset: SequenceDataset | SequenceFile
+) -> FitResult | NetworkFit:
+    """Return the fit, after a look at the memory that it will take."""
+    from pottsattn._numba import n_threads_or_default
+    from pottsattn.memory import check_memory
+    from pottsattn.reading import SequenceFile
+
+    method = arguments.method
+    ridge = _ridge(arguments)
+    names = ("couplings_l2", "fields_l2", "fields", "max_steps")
+    given = {name: getattr(arguments, name) for name in names}
+    options = {name: value for name, value in given.items() if value is not None}
+    if ridge is not None:
+        options["ridge"] = ridge
+    similarity = _color_similarity(arguments)
+    n_threads = n_threads_or_default(arguments.threads)
+    if arguments.device != "cuda":  # the plan is of the memory of the host
+        check_memory(
+            method,
+            dataset.length,
+            dataset.n_states,
+            dataset.n_sequences,
+            n_threads,
+            n_heads=1 if arguments.heads is None else arguments.heads,
+            n_layers=1 if arguments.layers is None else arguments.layers,
+            symmetric=arguments.symmetric and method == "plm",
+            color_similarity=similarity,
+            chooses_ridge=arguments.ridge == "auto",
+            wants_errors=arguments.errors is not None,
+        )
+    if method == "transformer":
+        return train(arguments, dataset, options)
+    if method == "attention":
+        return _attend(arguments, dataset, similarity, options)
+    if isinstance(dataset, SequenceFile):
+        raise InputError(f"--stream applies to {' and '.join(TRAINED)}, not to {method}")
+    if method == "mf":
+        return _solve_mean_field(arguments, dataset)
+    fit = _solve(arguments, dataset, similarity, options)
+    if arguments.errors is not None and not fit.interrupted:
+        from pottsattn.fitting.standard_errors import with_standard_errors
+
+        fit = with_standard_errors(fit, dataset, arguments.errors, n_threads=n_threads)
+    return fit
+
+
+def _text(arguments: argparse.Namespace, fit: FitResult | NetworkFit) -> str:
+    is_similar = fit.method in ("factored", "attention")
+    resumed = "" if fit.resumed_from is None else f", resumed from step {fit.resumed_from}"
+    return (
+        f"{arguments.out}: {fit.method}, {'converged' if fit.converged else 'NOT converged'}: "
+        f"{fit.message}\n"
+        f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
+        f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s{resumed}"
+        + (f"; color similarity {_color_similarity(arguments)}" if is_similar else "")
+        + _path_text(fit)
+    )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def _check_rows(arguments: argparse.Namespace, option: str) -> None:
     is_plm = arguments.method == "plm"
-    if arguments.symmetric or (not is_plm and _color_similarity(arguments) != "identity"):
+    if (
+        arguments.symmetric
+        or arguments.attention == "softmax"
+        or (not is_plm and _color_similarity(arguments) != "identity")
+    ):
         raise InputError(
             f"{option} is for fits whose rows are solved one by one: plm without --symmetric, "
             "and factored or attention with --color-similarity identity"
         )
 
 
-def _path_text(fit: FitResult) -> str:
+def _path_text(fit: FitResult | NetworkFit) -> str:
     path = fit.config.get("ridge_path")
     if path is None:
         return ""
@@ -300,33 +347,25 @@ def _solve_mean_field(arguments: argparse.Namespace, dataset: SequenceDataset) -
     )
 
 
-def _train(
+def _attend(
     arguments: argparse.Namespace,
-    dataset: SequenceDataset,
+    dataset: SequenceDataset | SequenceFile,
     similarity: str,
     options: dict[str, Any],
-) -> FitResult:
+) -> FitResult | NetworkFit:
     from dataclasses import replace
-
-    from pottsattn.fitting.training import train_masked
 
     path: dict[str, Any] = {}
     if options.get("ridge") == "auto":  # the same objective as that of factored rows
         names = ("fields", "fields_l2")
         shared = {name: options[name] for name in names if name in options}
-        chosen = _choose_ridge(arguments, dataset, "factored", shared)
+        chosen = _choose_ridge(arguments, dataset, "factored", shared)  # type: ignore[arg-type]  # no stream
         options = options | {"ridge": chosen.ridge}
         path = {"ridge_path": chosen.config["ridge_path"]}
-    with bar("attention", "step") as progress:
-        fit = train_masked(
-            dataset,
-            n_heads=1 if arguments.heads is None else arguments.heads,
-            color_similarity=similarity,
-            masks=arguments.masks,
-            rng=arguments.seed,
-            device=arguments.device or "auto",
-            n_threads=arguments.threads,
-            progress=progress,
-            **options,
-        )
+    options |= {
+        "n_heads": 1 if arguments.heads is None else arguments.heads,
+        "color_similarity": similarity,
+        "symmetric": arguments.symmetric,
+    }
+    fit = train(arguments, dataset, options)
     return replace(fit, config=fit.config | path)

@@ -47,10 +47,9 @@ def add_commands(commands: Any) -> None:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from pottsattn.comparison import compare
-    from pottsattn.files import load_model
-    from pottsattn.fitting.result import FitResult
+    from pottsattn.files import load_fit, load_model
 
-    fits = {path: FitResult.load(path) for path in arguments.fits}
+    fits = {path: load_fit(path) for path in arguments.fits}
     n_states = next(iter(fits.values())).n_states  # a .npy may lack the highest state
     test = read_data(arguments, arguments.test, n_states)
     truth = load_model(arguments.truth) if arguments.truth is not None else None

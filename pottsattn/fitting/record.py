@@ -17,6 +17,7 @@ from pottsattn._display import html_table
 from pottsattn._storage import write_csv
 from pottsattn._validate import InputError, check_nonnegative
 from pottsattn.dataset import SequenceDataset
+from pottsattn.reading import SequenceFile
 
 if TYPE_CHECKING:
     import h5py
@@ -41,15 +42,17 @@ class Penalty:
 
 
 def penalty_for(
-    dataset: SequenceDataset,
+    dataset: SequenceDataset | SequenceFile,
     *,
     ridge: float | None,
     couplings_l2: float | None,
     fields_l2: float,
+    share: float = 1.0,
 ) -> Penalty:
-    """Return the penalties of a fit: couplings_l2 as given, or ridge / (2 alpha).
+    """Return the penalties of a fit: couplings_l2 as given, or ridge / (2 alpha share).
 
-    Ridge is 0.2 if neither is given.
+    Ridge is 0.2 if neither is given. `share` is that of the (sequence, site) pairs that count: not
+    all do with static masks.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def penalty_for(
         raise InputError("give either ridge or couplings_l2, not both")
     if couplings_l2 is None:
         ridge = DEFAULT_RIDGE if ridge is None else ridge
-        couplings_l2 = check_nonnegative("ridge", ridge) / (2.0 * dataset.alpha)
+        couplings_l2 = check_nonnegative("ridge", ridge) / (2.0 * dataset.alpha * share)
     return Penalty(
         check_nonnegative("couplings_l2", couplings_l2), check_nonnegative("fields_l2", fields_l2)
     )

@@ -1,433 +1,340 @@
-"""Masked modelling: train a layer to predict masked sites from all the others.
+"""Masked modelling: train a network to predict masked sites from the others.
 
-At every visit a sequence shows K one-site masks; no site is masked again before a new cycle of
-floor(L / K) visits begins (K = L: each site once per visit). In expectation over masks the loss is
-the pseudo-likelihood per site, so its minimum is the pseudo-likelihood optimum at the same penalty
+With one-site masks the loss is, in expectation over masks, the pseudo-likelihood per site, so that
+the minimum of factored attention is the pseudo-likelihood optimum at the same penalty
 (docs/theory.md). The objective is that of `pottsattn.fitting.pseudolikelihood`, summed over sites,
-so both fits share one ridge.
+so both fits share one ridge. Masking more than one site at a time is another objective, and a
+transformer another network; their losses are measured in the same way, with the full context.
 
 Reference: Rende et al., Phys. Rev. Research 6, 023057 (2024), section III.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from threadpoolctl import threadpool_limits
 
+from pottsattn._numba import n_threads_or_default
 from pottsattn._validate import (
     ConvergenceWarning,
     InputError,
     check_at_least,
+    check_choice,
     check_generator,
-    check_kind,
-    check_positive,
+    check_nonnegative,
 )
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.attention import FactoredAttention
-from pottsattn.fitting.record import History, Penalty, penalty_for
+from pottsattn.fitting.checkpoint import Checkpoint
+from pottsattn.fitting.loop import Progress, Recipe, Training
+from pottsattn.fitting.masking import Masking
+from pottsattn.fitting.network_fit import NetworkFit
+from pottsattn.fitting.objective import Network, Objective, masked_losses
+from pottsattn.fitting.record import Penalty, penalty_for
 from pottsattn.fitting.result import FitResult
+from pottsattn.fitting.training_data import TrainingData
+from pottsattn.fitting.training_verdict import Ending, final_numbers, judge
+from pottsattn.fitting.transformer import MaskedTransformer
+from pottsattn.fitting.workers import choose_device, join_workers
+from pottsattn.reading import SequenceFile
 
-__all__ = ["masked_losses", "train_masked"]
+__all__ = ["PRECISIONS", "masked_losses", "train_masked"]
 
-PATIENCE = 0.2  # share of the steps over which the objective is compared
-OBJECTIVE_TOLERANCE = 1e-5  # nats per site
-GAP_TOLERANCE = 1e-3  # nats per site, for the bound that convexity gives
-FEWEST_STEPS = 50  # fewer say nothing about convergence: the window is then a few tiny steps
-ENTRIES = 50  # entries of the history, evenly spaced in the logarithm of the step
-EVALUATION_BATCH = 4096
-Progress = Callable[[int, int], None]
+PRECISIONS = ("single", "double", "bfloat16")
+LEARNING_RATES = {"attention": 0.1, "transformer": 1e-3}
+BATCH_SIZES = {"attention": 8192, "transformer": 128}
+CHECKPOINT_SECONDS = 10.0
+Sequences = SequenceDataset | SequenceFile
 
 
+@overload
 def train_masked(
-    dataset: SequenceDataset,
-    layer: FactoredAttention | None = None,
+    dataset: Sequences, layer: FactoredAttention | None = None, **options: Any
+) -> FitResult: ...
+@overload
+def train_masked(dataset: Sequences, layer: MaskedTransformer, **options: Any) -> NetworkFit: ...
+def train_masked(  # type: ignore[misc]
+    dataset: Sequences,
+    layer: Network | None = None,
     *,
     n_heads: int = 1,
+    attention: str = "free",
+    head_dimension: int | None = None,
     color_similarity: str = "identity",
     fields: str = "learned",
+    symmetric: bool = False,
     ridge: float | None = None,
     couplings_l2: float | None = None,
     fields_l2: float = 0.01,
     masks: int | None = None,
+    mask_fraction: float | None = None,
+    mask_mode: str = "fresh",
+    hidden_as: str = "dropped",
+    optimizer: str = "adam",
     max_steps: int = 300,
-    batch_size: int = 8192,
-    learning_rate: float = 0.1,
+    batch_size: int | None = None,
+    accumulate: int = 1,
+    learning_rate: float | None = None,
+    schedule: str = "cosine",
+    warmup_steps: int = 0,
+    weight_decay: float = 0.0,
+    precision: str | None = None,
     rng: np.random.Generator | int | None = None,
-    validation: SequenceDataset | None = None,
+    validation: Sequences | None = None,
+    stop_early: bool = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     device: str = "auto",
     n_threads: int | None = None,
     progress: Progress | None = None,
-) -> FitResult:
-    """Return factored attention trained by one-site masked modelling with Adam.
+) -> FitResult | NetworkFit:
+    """Return a network trained by masked modelling.
+
+    Started by `torchrun`, the processes share every batch; all return the same fit.
 
     Parameters
     ----------
     dataset
-        Weighted sequences; the true model, if any, is not looked at.
+        Weighted sequences, in memory or in a file that is read as it is needed; the true model, if
+        any, is not looked at.
     layer
-        Trained in place; built from `n_heads`, `color_similarity` and `fields` if left out.
+        The network, which may be a transformer; trained in place. If left out: factored attention
+        of `n_heads`, `attention`, `head_dimension`, `color_similarity`, `fields`, `symmetric`.
     ridge, couplings_l2, fields_l2
-        Penalties as in `fit_pseudolikelihood`; ridge 0.2 if neither is given.
-    masks
-        One-site masks per sequence and visit, K. All `length` of them if left out: the layer
-        predicts them in one pass, so fewer masks cost the same and add noise.
-    max_steps, batch_size, learning_rate
-        Steps of Adam, sequences per step at most (an epoch is cut into batches of nearly equal
-        size), and the starting rate, which falls to zero as a cosine.
+        Penalties of factored attention as in `fit_pseudolikelihood`; ridge 0.2 if neither is given.
+        With static masks `couplings_l2` = ridge / (2 alpha share), see `Masking.distinct_share`.
+    masks, mask_fraction, mask_mode, hidden_as
+        What is masked: see `pottsattn.fitting.masking.Masking`. If left out, every site of every
+        sequence is predicted from all the others, for a transformer one site.
+    optimizer
+        "adam", with batches, or "lbfgs": full-batch steps until nothing changes, for objectives
+        that stay the same (masks of all sites, or static ones).
+    max_steps, batch_size, accumulate
+        Steps; sequences a step at most (an epoch is cut into batches of nearly equal size), 8192
+        for factored attention and 128 for a transformer if left out; parts of a batch whose
+        gradients are added up, to save memory. With lbfgs `batch_size` is that of the parts.
+    learning_rate, schedule, warmup_steps
+        Of Adam: the highest rate, 0.1 for factored attention and 1e-3 for a transformer if left
+        out; "cosine", which falls to zero, or "constant"; steps over which it rises from zero.
+    weight_decay
+        Of AdamW, for a transformer.
+    precision
+        "single" (of adam), "double" (of lbfgs), or "bfloat16": matrix products in half precision.
     rng
         Generator or seed for starting values, batches and masks.
     validation
-        Its loss is recorded along the training, nothing else is done with it.
+        Held-out sequences: their loss is recorded along the training.
+    stop_early
+        End the training when the held-out loss has not fallen over a fifth of `max_steps`, and
+        return the parameters of the least one.
+    checkpoint
+        The file that the fit will be saved to: the state of the training is kept in FILE.partial
+        every `checkpoint_seconds`, a killed training continues from it to the same bits, and it is
+        removed in the end. Needs a seed.
     device
         "auto" (CUDA if there is one), "cpu" or "cuda".
     n_threads
-        Threads of torch on the CPU during the training; torch's own setting if left out. On a busy
-        machine one is often faster, unless OMP_WAIT_POLICY=PASSIVE is set before Python starts.
+        Threads on the CPU. On a busy machine one is often faster, unless OMP_WAIT_POLICY=PASSIVE is
+        set before Python starts.
     progress
         Called with (steps done, steps).
 
     Returns
     -------
-    FitResult
-        With a history. `converged`: the objective on the full training data changed by less than
-        1e-5 nats per site over the last fifth of at least 50 steps and, where U is fixed, is at
-        most 1e-3 above its minimum by the bound of convexity. Interrupted by Ctrl-C: what was
-        learned so far, not converged.
+    FitResult or NetworkFit
+        With a history; `NetworkFit` for a transformer, which has no couplings. `converged`: the
+        objective on the full training data changed by less than 1e-5 nats per site over the last
+        fifth of at least 50 steps and, where the problem is convex, is at most 1e-3 above its
+        minimum by the bound of convexity (lbfgs: 1e-6); or the held-out loss ended the training.
+        Interrupted by Ctrl-C: what was learned so far, not converged.
 
     Raises
     ------
     InputError
-        A wrong option value, or a layer that does not fit the data.
+        A wrong option value, a network that does not fit the data, or a FILE.partial of another
+        training.
 
     Warns
     -----
     ConvergenceWarning
         The training objective was still changing.
     """
-    check_kind(
-        "dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, n_states)"
-    )
-    n_masks = dataset.length if masks is None else check_at_least("masks", masks, 1)
-    if n_masks > dataset.length:
-        raise InputError(f"masks must be at most the length {dataset.length}, got {n_masks}")
-    check_at_least("max_steps", max_steps, 1)
-    check_at_least("batch_size", batch_size, 1)
-    check_positive("learning_rate", learning_rate)
-    penalty = penalty_for(dataset, ridge=ridge, couplings_l2=couplings_l2, fields_l2=fields_l2)
+    data = TrainingData(dataset)
+    held_out = None if validation is None else TrainingData(validation)
+    if held_out is not None and (held_out.length, held_out.n_states) != (
+        data.length,
+        data.n_states,
+    ):
+        raise InputError(
+            f"the validation data have (length, n_states) = {held_out.length, held_out.n_states}, "
+            f"the training data {data.length, data.n_states}"
+        )
     seed = int(check_generator(rng).integers(2**63))
-    generator = torch.Generator().manual_seed(seed)
+    method = "transformer" if isinstance(layer, MaskedTransformer) else "attention"
+    if method == "transformer" and masks is None and mask_fraction is None:
+        masks = 1
+    masking = Masking(data.length, data.n_states, masks, mask_fraction, mask_mode, hidden_as, seed)
+    recipe = Recipe(
+        optimizer,
+        max_steps,
+        BATCH_SIZES[method] if batch_size is None else batch_size,
+        accumulate,
+        LEARNING_RATES[method] if learning_rate is None else learning_rate,
+        schedule,
+        warmup_steps,
+        weight_decay,
+        stop_early,
+    )
     if layer is None:
         layer = FactoredAttention(
-            dataset.length,
-            dataset.n_states,
+            data.length,
+            data.n_states,
             n_heads,
+            attention=attention,
+            head_dimension=head_dimension,
             color_similarity=color_similarity,
             fields=fields,
-            generator=generator,
+            symmetric=symmetric,
+            generator=torch.Generator().manual_seed(seed),
         )
-    data = _TrainingData.of(dataset, layer, choose_device(device), n_masks)
-    tested = None if validation is None else torch.from_numpy(validation.sequences).to(data.device)
-    layer.to(data.device)
+    network = layer
+    _check_size(network, data)
+    penalty = _penalty(network, dataset, masking, ridge, couplings_l2, fields_l2, weight_decay)
+    default_precision = "double" if optimizer == "lbfgs" else "single"
+    precision = check_choice("precision", precision or default_precision, PRECISIONS)
+    chosen = choose_device(device)
+    network.to(device=chosen, dtype=torch.float64 if precision == "double" else torch.float32)
+    config = {
+        **network.architecture,
+        "masks": masking.n_masks,
+        "mask_fraction": mask_fraction,
+        "mask_mode": mask_mode,
+        "hidden_as": hidden_as,
+        **asdict(recipe),
+        "precision": precision,
+        "device": chosen.type,
+        "seed": seed,
+    }
+    objective = Objective(
+        network, penalty, n_threads_or_default(n_threads), in_half=precision == "bfloat16"
+    )
     started = time.perf_counter()
-    steps = _Steps(layer, data, penalty, generator, max_steps, batch_size, learning_rate)
-    with _torch_threads(n_threads):
-        history = _train(steps, tested, progress)
-    interrupted = steps.done < max_steps
-
-    objective, train_loss, norm = _final_gradient(layer, data, penalty)
-    gap = _optimality_gap(layer, norm, penalty)
-    converged, message = _judge(history, steps, gap, interrupted)
+    with ExitStack() as stack:
+        workers = stack.enter_context(join_workers(chosen))
+        stack.enter_context(_threads(n_threads, workers.count))
+        stored = None
+        if checkpoint is not None and workers.leads:
+            facts = {**config, "penalty": asdict(penalty), "data": data.fingerprint()}
+            facts["validation"] = None if held_out is None else held_out.fingerprint()
+            facts["start"] = _fingerprint(network)
+            stored = Checkpoint(Path(checkpoint), facts, checkpoint_seconds)
+            stack.callback(stored.close)
+        training = Training(objective, data, held_out, masking, recipe, workers, seed)
+        state = workers.from_leader(None if stored is None else stored.load())
+        if state is not None:
+            training.go_on_from(state)
+        training.run(stored, progress)
+        interrupted = training.done < recipe.max_steps and not training.is_over
+        ending = Ending.of(training, interrupted=interrupted, is_kept=stored is not None)
+        numbers = final_numbers(training, penalty)
+        if stored is not None:
+            stored.close(remove=not interrupted)
+    converged, message = judge(ending, numbers)
     if not converged and not interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
-    learned_fields, couplings = layer.implied_couplings()
+    shared: dict[str, Any] = {
+        "method": method,
+        "n_sequences": dataset.n_sequences,
+        "effective_size": dataset.effective_size,
+        "objective": numbers.objective,
+        "train_loss": numbers.train_loss,
+        "penalty": penalty,
+        "gradient_norm": numbers.gradient_norm,
+        "optimality_gap": numbers.optimality_gap,
+        "n_evaluations": training.n_evaluations,
+        "n_parameters": network.n_parameters,
+        "seconds": time.perf_counter() - started,
+        "converged": converged,
+        "interrupted": interrupted,
+        "message": message,
+        "resumed_from": None if state is None else state["done"],
+        "alphabet": dataset.alphabet,
+        "gap_index": dataset.gap_index,
+        "columns": dataset.columns,
+        "history": ending.history,
+        "config": config,
+        "origin": {"data": dataset.origin},
+    }
+    if isinstance(network, MaskedTransformer):
+        return NetworkFit.of(network, **shared)
+    learned_fields, couplings = network.implied_couplings()
     return FitResult(
-        method="attention",
-        fields=learned_fields,
-        couplings=couplings,
-        n_sequences=dataset.n_sequences,
-        effective_size=dataset.effective_size,
-        objective=objective,
-        train_loss=train_loss,
-        penalty=penalty,
-        gradient_norm=norm,
-        optimality_gap=gap,
-        n_evaluations=steps.done,
-        n_parameters=_count_parameters(layer),
-        seconds=time.perf_counter() - started,
-        converged=converged,
-        interrupted=interrupted,
-        message=message,
-        alphabet=dataset.alphabet,
-        gap_index=dataset.gap_index,
-        columns=dataset.columns,
-        history=history,
-        config={
-            "fields": "learned" if layer.learns_fields else "none",
-            "heads": layer.interactions.shape[0],
-            "color_similarity": "identity" if layer.is_convex else "learned",
-            "masks": data.n_masks,
-            "mask_mode": "fresh",
-            "max_steps": max_steps,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "device": str(data.device),
-            "seed": seed,
-        },
-        origin={"data": dataset.origin},
+        fields=learned_fields, couplings=couplings, symmetric=network.symmetric, **shared
     )
 
 
-def masked_losses(layer: nn.Module, sequences: Tensor) -> Tensor:
-    """Return -log P(s_i | s_-i) for every one-site mask, nats, shape (n_sequences, length).
-
-    The mean over sites is the exact masked-modelling loss, equal to the pseudo-likelihood per site
-    for every value of the parameters (docs/theory.md).
-    """
-    logits = layer(sequences)  # (M, L, C)
-    chosen = logits.gather(2, sequences.long()[:, :, None])[:, :, 0]  # (M, L)
-    return torch.logsumexp(logits, dim=2) - chosen
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the torch device for "auto", "cpu" or "cuda"; InputError if there is no such one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device must be auto, cpu or cuda, got {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device must be auto, cpu or cuda, got {name!r}")
-    n_devices = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= n_devices:
-        raise InputError(f"device is {name}, torch finds {n_devices or 'no'} CUDA devices; use cpu")
-    return device
-
-
-@dataclass(frozen=True, eq=False)
-class _TrainingData:
-    sequences: Tensor  # uint8 (M, L)
-    weights: Tensor  # (M,), mean 1
-    n_masks: int
-    device: torch.device
-
-    @classmethod
-    def of(
-        cls,
-        dataset: SequenceDataset,
-        layer: FactoredAttention,
-        device: torch.device,
-        n_masks: int,
-    ) -> _TrainingData:
-        if tuple(layer.fields.shape) != (dataset.length, dataset.n_states):
-            raise InputError(
-                f"the layer is for {tuple(layer.fields.shape)} (length, n_states), the data are "
-                f"{(dataset.length, dataset.n_states)}"
-            )
-        weights = torch.from_numpy(dataset.normalized_weights * dataset.n_sequences)
-        return cls(
-            torch.from_numpy(dataset.sequences).to(device),
-            weights.to(device=device, dtype=layer.interactions.dtype),
-            n_masks,
-            device,
+def _check_size(network: Network, data: TrainingData) -> None:
+    size = (network.length, network.n_states)
+    if size != (data.length, data.n_states):
+        raise InputError(
+            f"the layer is for {size} (length, n_states), the data are "
+            f"{(data.length, data.n_states)}"
         )
 
 
-class _Steps:
-    """The optimizer, the batches and the masks; one call of `take` is one step."""
+def _penalty(
+    network: Network,
+    dataset: Sequences,
+    masking: Masking,
+    ridge: float | None,
+    couplings_l2: float | None,
+    fields_l2: float,
+    weight_decay: float,
+) -> Penalty:
+    if isinstance(network, MaskedTransformer):
+        if ridge is not None or couplings_l2 is not None:
+            raise InputError("a transformer has no couplings to penalise; use weight_decay")
+        return Penalty(0.0, 0.0)
+    if check_nonnegative("weight_decay", weight_decay) > 0.0:
+        raise InputError("weight_decay is for a transformer; factored attention has a ridge")
+    return penalty_for(
+        dataset,
+        ridge=ridge,
+        couplings_l2=couplings_l2,
+        fields_l2=fields_l2,
+        share=masking.distinct_share,
+    )
 
-    def __init__(
-        self,
-        layer: FactoredAttention,
-        data: _TrainingData,
-        penalty: Penalty,
-        generator: torch.Generator,
-        max_steps: int,
-        batch_size: int,
-        learning_rate: float,
-    ) -> None:
-        self.layer, self.data, self.penalty, self.generator = layer, data, penalty, generator
-        self.max_steps, self.done = max_steps, 0
-        self.patience = max(1, round(PATIENCE * max_steps))
-        n_sequences, self.length = data.sequences.shape
-        self.steps_per_epoch = math.ceil(n_sequences / batch_size)
-        self.optimizer = torch.optim.Adam(layer.parameters(), lr=learning_rate)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, max_steps)
-        self.batches: list[Tensor] = []  # left in this epoch
-        # Sites in a random order for every sequence, and how many have been masked this cycle.
-        self.sites = torch.empty((n_sequences, 0), dtype=torch.long)
-        self.n_shown = torch.zeros(n_sequences, dtype=torch.long)
 
-    def take(self) -> float:
-        """Take one step; return the masked loss of its batch, nats per masked site."""
-        batch = self._next_batch()
-        on_device = batch.to(self.data.device)
-        losses = masked_losses(self.layer, self.data.sequences[on_device])  # (B, L)
-        if self.data.n_masks < self.length:
-            losses = losses.gather(1, self._next_sites(batch).to(self.data.device))  # (B, K)
-        weights = self.data.weights[on_device]
-        loss = (weights[:, None] * losses).mean()
-        objective = self.length * loss + _penalty_term(self.layer, self.penalty)
-        self.optimizer.zero_grad()
-        objective.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.schedule.step()
-        self.done += 1
-        return float(loss.detach())
-
-    def _next_batch(self) -> Tensor:
-        if not self.batches:
-            order = torch.randperm(len(self.data.sequences), generator=self.generator)
-            self.batches = list(order.tensor_split(self.steps_per_epoch))
-        return self.batches.pop()
-
-    def _next_sites(self, batch: Tensor) -> Tensor:
-        if self.sites.shape[1] == 0:
-            self.sites = self._shuffled(len(self.data.sequences))
-        spent = batch[self.n_shown[batch] + self.data.n_masks > self.length]
-        self.sites[spent] = self._shuffled(len(spent))
-        self.n_shown[spent] = 0
-        columns = self.n_shown[batch][:, None] + torch.arange(self.data.n_masks)
-        self.n_shown[batch] += self.data.n_masks
-        return self.sites[batch].gather(1, columns)
-
-    def _shuffled(self, n_rows: int) -> Tensor:
-        return torch.rand((n_rows, self.length), generator=self.generator).argsort(dim=1)
+def _fingerprint(network: Network) -> str:
+    """Return a hash of the parameters that a training starts from."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager
-def _torch_threads(n_threads: int | None) -> Iterator[None]:
+def _threads(n_threads: int | None, n_workers: int) -> Iterator[None]:
+    """Set the threads of torch; the kernels see to theirs, and BLAS keeps to one meanwhile."""
     before = torch.get_num_threads()
     if n_threads is not None:
         torch.set_num_threads(check_at_least("threads", n_threads, 1))
+    elif n_workers > 1:
+        torch.set_num_threads(max(1, before // n_workers))
     try:
-        yield
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
     finally:
-        if n_threads is not None:
-            torch.set_num_threads(before)
-
-
-def _train(steps: _Steps, validation: Tensor | None, progress: Progress | None) -> History:
-    entries: list[tuple[float, ...]] = []
-    recorded = set(np.unique(np.geomspace(1, steps.max_steps, ENTRIES).round()).astype(int))
-    recorded.add(steps.max_steps - steps.patience)
-    losses: list[float] = []
-
-    def record() -> None:
-        train = _mean_loss(steps.layer, steps.data.sequences, steps.data.weights)
-        held_out = math.nan
-        if validation is not None:
-            held_out = _mean_loss(steps.layer, validation, None)
-        mean = sum(losses) / len(losses) if losses else math.nan
-        with torch.no_grad():
-            term = float(_penalty_term(steps.layer, steps.penalty)) / steps.length
-        entries.append((steps.done / steps.steps_per_epoch, mean, train, held_out, train + term))
-        losses.clear()
-
-    record()
-    try:
-        while steps.done < steps.max_steps:
-            losses.append(steps.take())
-            if steps.done in recorded:
-                record()
-            if progress is not None:
-                progress(steps.done, steps.max_steps)
-    except KeyboardInterrupt:
-        record()  # what was learned is returned, marked as not converged
-    return History(*np.array(entries).T)
-
-
-@torch.no_grad()
-def _mean_loss(layer: nn.Module, sequences: Tensor, weights: Tensor | None) -> float:
-    total = norm = 0.0
-    for start in range(0, len(sequences), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        losses = masked_losses(layer, sequences[part]).mean(dim=1).double()
-        weight = torch.ones_like(losses) if weights is None else weights[part].double()
-        total += float(weight @ losses)
-        norm += float(weight.sum())
-    return total / norm
-
-
-def _penalty_term(layer: FactoredAttention, penalty: Penalty) -> Tensor:
-    total = penalty.couplings_l2 * layer.penalty()
-    if layer.learns_fields:
-        total = total + penalty.fields_l2 * (layer.fields**2).sum()
-    return total
-
-
-def _final_gradient(
-    layer: FactoredAttention, data: _TrainingData, penalty: Penalty
-) -> tuple[float, float, float]:
-    """Return objective (sum over sites), loss per site, largest gradient norm of a site."""
-    n_sequences, length = data.sequences.shape
-    layer.zero_grad()
-    loss = 0.0
-    for start in range(0, n_sequences, EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        losses = masked_losses(layer, data.sequences[part])
-        share = (data.weights[part, None] * losses).sum() / n_sequences  # summed over sites
-        share.backward()  # type: ignore[no-untyped-call]
-        loss += float(share.detach())
-    term = _penalty_term(layer, penalty)
-    term.backward()  # type: ignore[no-untyped-call]
-    squares = torch.zeros(length, dtype=torch.float64, device=data.device)
-    for name, parameter in layer.named_parameters():
-        gradient = parameter.grad
-        assert gradient is not None
-        if name == "interactions":
-            squares += (gradient.double() ** 2).sum(dim=(0, 2))
-        elif name == "fields":
-            squares += (gradient.double() ** 2).sum(dim=1)
-        else:
-            squares += (gradient.double() ** 2).sum()
-    layer.zero_grad()
-    return loss + float(term.detach()), loss / length, float(squares.max().sqrt())
-
-
-def _optimality_gap(layer: FactoredAttention, norm: float, penalty: Penalty) -> float:
-    strengths = [penalty.couplings_l2] + [penalty.fields_l2] * layer.learns_fields
-    if not layer.is_convex or min(strengths) == 0.0:
-        return math.nan
-    return norm**2 / (4.0 * min(strengths))
-
-
-def _judge(history: History, steps: _Steps, gap: float, interrupted: bool) -> tuple[bool, str]:
-    if interrupted:
-        return False, f"interrupted at step {steps.done} of {steps.max_steps}"
-    more = "raise max_steps"
-    if steps.data.n_masks < steps.length:
-        more += " or masks"
-    start = (steps.max_steps - steps.patience) / steps.steps_per_epoch
-    before = int(np.searchsorted(history.epochs, start))
-    fall = float(history.objective[before] - history.objective[-1])
-    epochs = history.epochs[-1] - history.epochs[before]
-    if not math.isfinite(fall):
-        return False, "the training objective is not finite; lower learning_rate"
-    text = f"the objective changed by {-fall:.1e} nats per site over the last {epochs:.0f} epochs"
-    if steps.max_steps < FEWEST_STEPS:
-        return False, f"{text}, but {steps.max_steps} steps are too few to judge; {more}"
-    if abs(fall) >= OBJECTIVE_TOLERANCE:
-        return False, f"{text}, expected less than {OBJECTIVE_TOLERANCE:.0e}; {more}"
-    if math.isnan(gap):
-        return True, text
-    # A learning rate that falls to zero stills any training; where convexity gives a bound, it
-    # has to agree.
-    text += f"; at most {gap:.1e} nats per site above the minimum"
-    if gap > GAP_TOLERANCE:
-        return False, f"{text}, expected {GAP_TOLERANCE:.0e}; {more}, learning_rate or the penalty"
-    return True, text
-
-
-def _count_parameters(layer: FactoredAttention) -> int:
-    n_heads, length, _ = layer.interactions.shape
-    unused_diagonal = n_heads * length
-    return sum(parameter.numel() for parameter in layer.parameters()) - unused_diagonal
+        torch.set_num_threads(before)

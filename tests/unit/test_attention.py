@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from pottsattn import FactoredAttention, InputError
 from pottsattn.couplings import zero_sum_projector
 from pottsattn.fitting.kernels_pseudolikelihood import row_loss_full
-from pottsattn.fitting.training import masked_losses
+from pottsattn.fitting.objective import masked_losses
 from pottsattn.potts import log_softmax
 
 LENGTH, N_STATES = 6, 4
@@ -54,9 +54,13 @@ def test_gradient_of_masked_loss_is_that_of_pseudolikelihood(n_heads, similarity
         )
         gradient[site] = row_gradient.reshape(LENGTH, N_STATES, N_STATES).transpose(0, 2, 1)
     interactions, similarities = couplings.factors()
+    of_similarity = np.einsum("ijab,hij->hab", gradient, interactions)
+    if layer.learns_similarity:  # with learned fields its zero-sum part alone acts
+        projector = zero_sum_projector(N_STATES)
+        of_similarity = projector @ of_similarity @ projector
     expected = {
         "interactions": np.einsum("ijab,hab->hij", gradient, similarities),
-        "color_similarity": np.einsum("ijab,hij->hab", gradient, interactions),
+        "color_similarity": of_similarity,
         "fields": field_gradient,
     }
     assert_allclose(loss.item(), total / LENGTH, rtol=1e-12)

@@ -64,8 +64,9 @@ def test_objective_and_gradient_are_those_of_the_contract(learn_fields, n_states
 
 def test_loss_and_penalty_are_those_of_the_attention_layer(dataset, rng):
     couplings = random_heads(rng)
-    layer = FactoredAttention(LENGTH, N_STATES, N_HEADS, color_similarity="learned")
-    layer = layer.double()
+    layer = FactoredAttention(
+        LENGTH, N_STATES, N_HEADS, color_similarity="learned", fields="none"
+    ).double()
     with torch.no_grad():
         layer.interactions.copy_(torch.tensor(couplings.interactions))
         layer.color_similarity.copy_(torch.tensor(couplings.color_similarity))

@@ -12,8 +12,7 @@ from numpy.testing import assert_allclose
 from pottsattn import ConvergenceWarning, FactoredAttention, InputError, SequenceDataset
 from pottsattn.ensembles import generalized, sk_potts
 from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
-from pottsattn.fitting.record import Penalty
-from pottsattn.fitting.training import _Steps, _TrainingData, masked_losses, train_masked
+from pottsattn.fitting.training import train_masked
 from pottsattn.sampling.sampler import sample
 
 
@@ -22,13 +21,6 @@ def data() -> SequenceDataset:
     drawn = sample(sk_potts(10, 3, 1.5, rng=0), 300, rng=1).dataset
     weights = np.random.default_rng(2).uniform(0.5, 1.5, size=300)
     return dataclasses.replace(drawn, weights=weights)
-
-
-def steps(data: SequenceDataset, n_masks: int, batch_size: int = 1000) -> _Steps:
-    layer = FactoredAttention(data.length, data.n_states)
-    training = _TrainingData.of(data, layer, torch.device("cpu"), n_masks)
-    generator = torch.Generator().manual_seed(0)
-    return _Steps(layer, training, Penalty(0.01, 0.01), generator, 100, batch_size, 0.03)
 
 
 @pytest.mark.parametrize("fields", ["learned", "none"])
@@ -47,43 +39,6 @@ def test_random_masks_reach_it_too(data):
     trained = train_masked(data, ridge=0.5, masks=5, max_steps=800, rng=0)
     solved = fit_pseudolikelihood(data, "factored", ridge=0.5)
     assert 0.0 < (trained.objective - solved.objective) / data.length < 2e-4
-
-
-@pytest.mark.parametrize("n_masks", [1, 3])
-def test_no_site_is_masked_twice_in_a_cycle(n_masks, data):
-    taken = steps(data, n_masks)
-    batch = torch.arange(300)
-    shown = [taken._next_sites(batch) for _ in range(10 // n_masks)]
-    sites = torch.cat(shown, dim=1).sort(dim=1).values
-    assert all(len(row.unique()) == sites.shape[1] for row in sites)
-    again = taken._next_sites(batch)
-    assert again.shape == (300, n_masks)
-    # Masks differ between sequences and are uniform over sites.
-    counts = torch.bincount(torch.cat([taken._next_sites(batch) for _ in range(30)]).ravel())
-    expected = counts.sum().item() / 10
-    assert ((counts - expected).abs() < 5 * expected**0.5).all()
-
-
-def test_masked_loss_over_a_cycle_is_the_exact_loss(data):
-    """With parameters held still, the masks of one cycle average to the pseudo-likelihood."""
-    taken = steps(data, 5)
-    for group in taken.optimizer.param_groups:
-        group["lr"] = 0.0
-    taken.schedule.base_lrs = [0.0]
-    with torch.no_grad():
-        taken.layer.interactions.normal_(generator=torch.Generator().manual_seed(1))
-    exact = (taken.data.weights[:, None] * masked_losses(taken.layer, taken.data.sequences)).mean()
-    mean = (taken.take() + taken.take()) / 2
-    assert_allclose(mean, exact.item(), rtol=1e-5)
-
-
-@pytest.mark.parametrize("batch_size", [100, 128, 1000])
-def test_batches_of_an_epoch_cover_every_sequence_once(batch_size, data):
-    taken = steps(data, 1, batch_size)
-    batches = [taken._next_batch() for _ in range(taken.steps_per_epoch)]
-    assert max(map(len, batches)) <= batch_size
-    assert max(map(len, batches)) - min(map(len, batches)) <= 1
-    assert torch.cat(batches).sort().values.equal(torch.arange(300))
 
 
 def test_a_seed_gives_the_same_bits(data):
@@ -135,7 +90,7 @@ def test_a_stilled_training_is_not_taken_for_converged(data):
 
 def test_final_numbers_do_not_depend_on_chunks(data, monkeypatch):
     whole = train_masked(data, ridge=0.5, rng=0)
-    monkeypatch.setattr("pottsattn.fitting.training.EVALUATION_BATCH", 64)
+    monkeypatch.setattr("pottsattn.fitting.loop.EVALUATION_BATCH", 64)
     parts = train_masked(data, ridge=0.5, rng=0)
     assert_allclose(parts.objective, whole.objective, rtol=1e-5)
     assert_allclose(parts.train_loss, whole.train_loss, rtol=1e-5)

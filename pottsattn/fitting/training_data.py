@@ -1,0 +1,83 @@
+"""The sequences of a training, from memory or streamed from a file, in the order of an epoch.
+
+The order is a function of (seed, epoch), so that a training can go on from any step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pottsattn._validate import check_kind
+from pottsattn.dataset import SequenceDataset
+from pottsattn.reading import SequenceFile
+from pottsattn.torch_data import ChunkShuffle, TorchSequences
+
+__all__ = ["TrainingData"]
+
+
+class TrainingData:
+    """Weighted sequences by their numbers.
+
+    Parameters
+    ----------
+    source
+        A data set in memory, or a file that is read as it is needed.
+
+    Attributes
+    ----------
+    weights : float64 array, shape (n_sequences,)
+        Of mean 1.
+    """
+
+    def __init__(self, source: SequenceDataset | SequenceFile) -> None:
+        kinds = (SequenceDataset, SequenceFile)
+        check_kind("dataset", source, kinds, "wrap an array: SequenceDataset(array, n_states)")
+        self.source = source
+        self.n_sequences, self.length, self.n_states = (
+            source.n_sequences, source.length, source.n_states,
+        )  # fmt: skip
+        self.weights = source.normalized_weights * source.n_sequences
+
+    def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the sequences of these numbers, shape (n, length)."""
+        if isinstance(self.source, SequenceFile):
+            return self.source[numbers]
+        return self.source.sequences[numbers]
+
+    def blocks(self, n_rows: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the numbers of all sequences, in order, at most `n_rows` at a time."""
+        for start in range(0, self.n_sequences, n_rows):
+            yield np.arange(start, min(start + n_rows, self.n_sequences))
+
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the numbers of all sequences in the order of an epoch.
+
+        It is a random permutation; of a file that is larger than what is kept of it in memory, one
+        in which every chunk is read once (`ChunkShuffle`).
+        """
+        entropy = np.random.SeedSequence((seed, epoch))
+        if isinstance(self.source, SequenceDataset):
+            return np.random.default_rng(entropy).permutation(self.n_sequences)
+        generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+        shuffled = ChunkShuffle(TorchSequences(self.source), generator=generator)
+        return np.fromiter(shuffled, np.int64, self.n_sequences)
+
+    def fingerprint(self) -> str:
+        """Return a hash by which a resumed training knows its data.
+
+        Of everything in memory; of a file the sizes, the weights, its first and its last chunk.
+        """
+        digest = hashlib.sha256(str((self.n_sequences, self.length, self.n_states)).encode())
+        digest.update(self.weights.tobytes())
+        if isinstance(self.source, SequenceDataset):
+            digest.update(self.source.sequences.tobytes())
+        else:
+            size = min(self.source.chunk_size, self.n_sequences)
+            digest.update(self.source[:size].tobytes())
+            digest.update(self.source[self.n_sequences - size :].tobytes())
+        return digest.hexdigest()
