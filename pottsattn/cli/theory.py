@@ -38,6 +38,17 @@ def add_commands(commands: Any) -> None:
     theory.add_argument(
         "--estimator", default="factored", metavar="NAME", help="factored (attention) or full (plm)"
     )
+    theory.add_argument(
+        "--mask-fraction",
+        type=float,
+        metavar="R",
+        help="train on sequences with each site masked with probability R (default: one at a time)",
+    )
+    theory.add_argument(
+        "--mask-mode",
+        metavar="NAME",
+        help="fresh (a new mask at every visit; default) or static (one mask per sequence)",
+    )
     theory.add_argument("--out", metavar="FILE", help="curve to write, .h5 or .csv")
 
 
@@ -50,16 +61,23 @@ def _theory(arguments: argparse.Namespace) -> int:
         if Path(arguments.out).suffix.lower() not in CURVE_SUFFIXES:
             raise InputError(f"a curve is written as .h5 or .csv, got {arguments.out}")
         check_writable(arguments.out)
+    if arguments.mask_mode is not None and arguments.mask_fraction is None:
+        raise InputError(f"--mask-mode {arguments.mask_mode} needs --mask-fraction R")
+    student = {
+        "estimator": arguments.estimator,
+        "mask_fraction": arguments.mask_fraction,
+        "mask_mode": arguments.mask_mode or "fresh",
+    }
     size = (arguments.states, arguments.coupling_scale, arguments.alpha)
     if arguments.optimum is not None:
         check_choice("optimum", arguments.optimum, ("ridge",))
         if arguments.ridge is not None:
             raise InputError("give either --ridge or --optimum ridge, not both")
-        curve = optimal_ridge(*size, estimator=arguments.estimator)
+        curve = optimal_ridge(*size, **student)
     elif arguments.ridge is None:
         raise InputError("theory needs --ridge X, or --optimum ridge")
     else:
-        curve = learning_curve(*size, arguments.ridge, estimator=arguments.estimator)
+        curve = learning_curve(*size, arguments.ridge, **student)
     if arguments.out is not None:
         if arguments.out.lower().endswith(".csv"):
             curve.to_csv(arguments.out)
@@ -73,6 +91,8 @@ def _theory(arguments: argparse.Namespace) -> int:
 
 def _table(curve: Any) -> str:
     names = ["alpha", "ridge", "test_loss", "train_loss", "coupling_error", "accuracy"]
+    if curve.mask_mode is not None:
+        names.insert(2, "mask_fraction")
     lines = [" ".join(f"{name:>14}" for name in names)]
     for values in zip(*(getattr(curve, name) for name in names), strict=True):
         lines.append(" ".join(f"{value:14.6g}" for value in values).replace("nan", "  -"))
@@ -80,6 +100,8 @@ def _table(curve: Any) -> str:
         f"Bayes loss {curve.bayes_loss[0]:.6g}; losses in nats per masked site; "
         f"phase zone {curve.phase.zone}"
     )
+    if curve.mask_mode is not None:
+        lines.append(f"{curve.mask_mode} masks; training loss of masked sequences")
     if not curve.converged.all():
         lines.append(curve.message)
     return "\n".join(lines)

@@ -28,6 +28,7 @@ from pottsattn._validate import (
 )
 from pottsattn.theory.ensemble import phase_zone
 from pottsattn.theory.gaussian import mean_accuracy, mean_loss
+from pottsattn.theory.masks import MASK_MODES, check_mask_fraction, mask_solver
 from pottsattn.theory.result import LearningCurve
 from pottsattn.theory.solver import SolvedPoint, StudentSolver, unsolved
 from pottsattn.theory.student import ESTIMATORS, ensemble_student
@@ -46,6 +47,8 @@ def learning_curve(
     ridge: ArrayLike,
     *,
     estimator: str = "factored",
+    mask_fraction: ArrayLike | None = None,
+    mask_mode: str = "fresh",
 ) -> LearningCurve:
     """Return the replica-symmetric learning curve of one estimator of an SK-Potts model.
 
@@ -58,10 +61,17 @@ def learning_curve(
     alphas : array_like, shape (n_alphas,)
         Sequences per site M / L, above 0, in any order.
     ridge : float or array_like, shape (n_alphas,)
-        O(1) penalty, above 0: couplings_l2 = ridge / (2 alpha).
+        O(1) penalty, above 0: couplings_l2 = ridge / (2 alpha), or ridge / (2 alpha mask_fraction)
+        with static masks (the loss being a mean over masked sites).
     estimator : {"factored", "full"}
         One coupling per pair (factored attention with identity in color space), or a free C x C
         block per pair (plmDCA).
+    mask_fraction : None, float or array_like, shape (n_alphas,)
+        Probability r that a site is masked, between 0 and 1: masked sites leave the context and are
+        predicted. None: one masked site at a time, the pseudo-likelihood.
+    mask_mode : {"fresh", "static"}
+        Whether a sequence is masked anew at every visit (the limit of many visits), or once and for
+        all.
 
     Returns
     -------
@@ -83,8 +93,11 @@ def learning_curve(
     >>> curve = learning_curve(3, 1.5, [4.0], 0.1)
     >>> float(curve.test_loss[0].round(4))
     0.9836
+    >>> curve = learning_curve(3, 1.5, [4.0], 0.1, mask_fraction=0.3)
+    >>> float(curve.test_loss[0].round(4))
+    0.9604
     """
-    task = _check_task(n_states, coupling_scale, alphas, estimator)
+    task = _check_task(n_states, coupling_scale, alphas, estimator, mask_fraction, mask_mode)
     n_alphas = len(task.alphas)
     ridges = check_array(
         "ridge", np.full(n_alphas, ridge) if np.ndim(ridge) == 0 else ridge, (n_alphas,)
@@ -103,6 +116,8 @@ def optimal_ridge(
     alphas: ArrayLike,
     *,
     estimator: str = "factored",
+    mask_fraction: ArrayLike | None = None,
+    mask_mode: str = "fresh",
 ) -> LearningCurve:
     """Return the learning curve at the ridge that minimises the test loss at each alpha.
 
@@ -117,7 +132,7 @@ def optimal_ridge(
     >>> optimal_ridge(3, 1.5, [4.0]).test_loss < learning_curve(3, 1.5, [4.0], 0.1).test_loss
     array([ True])
     """
-    task = _check_task(n_states, coupling_scale, alphas, estimator)
+    task = _check_task(n_states, coupling_scale, alphas, estimator, mask_fraction, mask_mode)
     unknown = np.full(len(task.alphas), math.nan)
     return _trace(
         task, "optimal", unknown, lambda solver, i: _best_over_ridge(solver, task.alphas[i])
@@ -149,9 +164,18 @@ class _Task:
     coupling_scale: float
     alphas: NDArray[np.float64]
     estimator: str
+    mask_fractions: NDArray[np.float64]  # (n_alphas,), NaN without masks
+    mask_mode: str | None
 
 
-def _check_task(n_states: int, coupling_scale: float, alphas: ArrayLike, estimator: str) -> _Task:
+def _check_task(
+    n_states: int,
+    coupling_scale: float,
+    alphas: ArrayLike,
+    estimator: str,
+    mask_fraction: ArrayLike | None = None,
+    mask_mode: str = "fresh",
+) -> _Task:
     check_n_states(n_states)
     coupling_scale = check_nonnegative("coupling_scale", coupling_scale)
     array = check_array("alphas", np.atleast_1d(alphas), (None,))
@@ -160,7 +184,12 @@ def _check_task(n_states: int, coupling_scale: float, alphas: ArrayLike, estimat
     if array.min() <= 0.0:
         raise InputError(f"alphas must be above 0 (sequences per site), found {array.min():g}")
     check_choice("estimator", estimator, ESTIMATORS)
-    return _Task(int(n_states), coupling_scale, array, estimator)
+    check_choice("mask_mode", mask_mode, MASK_MODES)
+    if mask_fraction is None:
+        fractions, mode = np.full(len(array), math.nan), None
+    else:
+        fractions, mode = check_mask_fraction(mask_fraction, len(array)), mask_mode
+    return _Task(int(n_states), coupling_scale, array, estimator, fractions, mode)
 
 
 def _best_over_ridge(solver: StudentSolver, alpha: float) -> SolvedPoint:
@@ -216,13 +245,16 @@ def _trace(
     phase = phase_zone(n_states, task.coupling_scale)
     points: dict[int, SolvedPoint] = {}
     bayes = math.nan
+    solvers: dict[str, StudentSolver] = {}  # solutions of one mask fraction continue each other
     if task.coupling_scale < phase.spin_glass_scale:
         student = ensemble_student(n_states, task.coupling_scale, 1.0, 1.0, task.estimator)
-        solver = StudentSolver(student)
         bayes = bayes_loss(n_states, task.coupling_scale)
     for i in np.argsort(task.alphas, kind="stable").tolist():
         if task.coupling_scale < phase.spin_glass_scale:
-            points[i] = solve(solver, i)
+            fraction = float(task.mask_fractions[i])
+            if repr(fraction) not in solvers:
+                solvers[repr(fraction)] = mask_solver(student, fraction, task.mask_mode)
+            points[i] = solve(solvers[repr(fraction)], i)
         else:
             problem = f"no paramagnetic phase at coupling_scale >= n_states = {n_states}"
             points[i] = unsolved(task.alphas[i], ridges[i], problem)
@@ -240,10 +272,11 @@ def _trace(
         coupling_scale=task.coupling_scale,
         estimator=task.estimator,
         ridge_kind=ridge_kind,
+        mask_mode=task.mask_mode,
         phase=phase,
         alpha=task.alphas,
         ridge=column(lambda point: point.ridge),
-        mask_fraction=np.full(len(ordered), math.nan),
+        mask_fraction=task.mask_fractions,
         m=column(lambda point: point.test_overlaps[0]),
         q=column(lambda point: point.test_overlaps[1]),
         V=column(lambda point: float(point.overlaps[2])),

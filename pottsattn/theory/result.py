@@ -53,18 +53,23 @@ class LearningCurve:
         The student: one fixed color matrix, or a free C x C block per pair.
     ridge_kind : {"fixed", "optimal"}
         Whether the ridge was given or minimises the test loss at each alpha.
+    mask_mode : {"fresh", "static"} or None
+        Whether a sequence shows a new mask at every visit or always the same; None without masks.
     phase : PhaseZone
         Where the teacher lies; outside "safe" the numbers may describe no equilibrium sample.
     alpha : ndarray
         Sequences per site, M / L.
     ridge : ndarray
-        O(1) penalty; couplings_l2 = ridge / (2 alpha). NaN where no ridge is optimal.
+        O(1) penalty; couplings_l2 = ridge / (2 alpha), or ridge / (2 alpha mask_fraction) with
+        static masks. NaN where no ridge is optimal.
     mask_fraction : ndarray
-        Fraction of masked sites; NaN for one masked site at a time.
+        Fraction r of masked sites; NaN for one masked site at a time.
     m, q, V : ndarray
         Order parameters: overlap with the teacher, squared norm and response of the fields.
     test_loss, bayes_loss, train_loss : ndarray
-        Loss on new sequences, of the true model, and on the training set (without penalty).
+        Loss on new sequences, of the true model, and on the training set (without penalty). With
+        masks the training loss is the mean over the masks that training saw, the others are not
+        masked.
     coupling_error : ndarray
         |J - J*|^2 / |J*|^2; NaN without couplings.
     accuracy : ndarray
@@ -85,6 +90,7 @@ class LearningCurve:
     coupling_scale: float
     estimator: str
     ridge_kind: str
+    mask_mode: str | None
     phase: PhaseZone
     alpha: NDArray[np.float64]
     ridge: NDArray[np.float64]
@@ -108,19 +114,26 @@ class LearningCurve:
         return html_table(repr(self), facts)
 
     def __repr__(self) -> str:
+        masks = f"{self.mask_mode} masks, " if self.mask_mode else ""
         n_solved = int(self.converged.sum())
         state = "converged" if self.converged.all() else f"NOT converged: {self.message}"
         return (
             f"LearningCurve(n_states={self.n_states}, coupling_scale={self.coupling_scale:g}, "
-            f"{self.estimator}, {self.ridge_kind} ridge, {n_solved}/{len(self.alpha)} points, "
-            f"zone {self.phase.zone}, {state})"
+            f"{self.estimator}, {self.ridge_kind} ridge, {masks}"
+            f"{n_solved}/{len(self.alpha)} points, zone {self.phase.zone}, {state})"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return {"points": [...], "phase": {...}} of plain Python values; undefined is None."""
+        """Return {"points": [...], "phase": {...}} of plain Python values; undefined is None.
+
+        A curve with masks has "mask_mode" beside them.
+        """
         columns = [getattr(self, key).tolist() for key in POINT_KEYS]
         points = [dict(zip(POINT_KEYS, row, strict=True)) for row in zip(*columns, strict=True)]
-        plain: dict[str, Any] = json.loads(to_json({"points": points, "phase": asdict(self.phase)}))
+        report = {"points": points, "phase": asdict(self.phase)}
+        if self.mask_mode is not None:
+            report["mask_mode"] = self.mask_mode
+        plain: dict[str, Any] = json.loads(to_json(report))
         return plain
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -138,7 +151,7 @@ class LearningCurve:
                     file.create_dataset(field.name, data=value)
                 elif field.name == "phase":
                     file.attrs["phase"] = to_json(asdict(self.phase))
-                else:
+                elif value is not None:
                     file.attrs[field.name] = value
 
     @classmethod
@@ -152,6 +165,7 @@ class LearningCurve:
         """
         with open_hdf5(path, "curve") as file:
             columns = {name: file[name][()] for name in COLUMNS}
+            mask_mode = file.attrs.get("mask_mode")  # absent: no masks, or a file of version 0.1
             if len({column.shape for column in columns.values()}) > 1:
                 raise ValueError("columns of unequal length")
             return cls(
@@ -159,6 +173,7 @@ class LearningCurve:
                 coupling_scale=float(file.attrs["coupling_scale"]),
                 estimator=str(file.attrs["estimator"]),
                 ridge_kind=str(file.attrs["ridge_kind"]),
+                mask_mode=None if mask_mode is None else str(mask_mode),
                 phase=PhaseZone(**json.loads(file.attrs["phase"])),
                 message=str(file.attrs["message"]),
                 **columns,

@@ -11,7 +11,9 @@ Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.072
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ from pottsattn.theory.gaussian import (
 )
 from pottsattn.theory.student import Conjugates, Student
 
-__all__ = ["SolvedPoint", "StudentSolver", "unsolved"]
+__all__ = ["TINY", "Equations", "SolvedPoint", "StudentSolver", "unsolved"]
 
 QUADRATURE_TOLERANCE = 1e-7  # refine the Gaussian nodes while log(m, q, V) moves by more
 UNRESOLVED = 1e-3  # if the finest nodes still move it by this much, there is no solution
@@ -55,18 +57,25 @@ class SolvedPoint:
 class StudentSolver:
     """Solves students that differ in alpha and ridge, each started from the previous ones."""
 
+    rules: Sequence[Callable[..., Any]]
+
     def __init__(self, student: Student) -> None:
         self.student = student
-        self.rules = [
-            GaussianRule(gauss_hermite_nodes(student.n_states, order))
+        self.nodes = [
+            gauss_hermite_nodes(student.n_states, order)
             for order in points_per_direction(student.n_states)
         ]
+        self.rules = [GaussianRule(nodes) for nodes in self.nodes]
         self.forget()
 
     def forget(self) -> None:
         """Start the next solve cold."""
         self._coordinates: list[float] = []
         self._history: list[NDArray[np.float64]] = []
+
+    def equations(self, student: Student) -> Equations:
+        """Return the equations of `student`, still without a rule."""
+        return Equations(student)
 
     def solve(
         self,
@@ -81,7 +90,7 @@ class StudentSolver:
         `n_rules` = 1 stays on the coarse Gaussian nodes, as the start of a search does.
         """
         coordinate = math.log(alpha) if along is None else along
-        equations = _Equations(replace(self.student, alpha=alpha, ridge=ridge))
+        equations = self.equations(replace(self.student, alpha=alpha, ridge=ridge))
         values = cold = equations.cold_start()
         if self._history:
             values = extrapolate(self._coordinates, self._history, coordinate)
@@ -118,10 +127,13 @@ class StudentSolver:
         self._history.append(values)
 
 
-class _Equations:
-    """(m, q, V) -> (m, q, V) of one student; keeps what the last evaluation found."""
+class Equations:
+    """(m, q, V) -> (m, q, V) of one student; keeps what the last evaluation found.
 
-    rule: GaussianRule
+    `rule` gives the averages over the fields of one site at these order parameters.
+    """
+
+    rule: Callable[..., Any]
     averages: SiteAverages
     conjugates: Conjugates
 
@@ -142,6 +154,7 @@ class _Equations:
     def point(
         self, values: NDArray[np.float64], n_iterations: int, change: float, problem: str
     ) -> SolvedPoint:
+        """Return the solution at `values`, where the last evaluation was."""
         student = self.student
         return SolvedPoint(
             alpha=student.alpha,

@@ -13,7 +13,8 @@ and   qhat = alpha E|e_y - p|^2 / k,   Vhat = alpha E tr S(I + V S)^-1 / k,
 
 k = 1 is the factored student (one head, fixed identity in color space), k = C - 1 the unconstrained
 one with a free C x C block per pair (plmDCA). Other students (several heads, static masks, a
-measured instance) fill the same fields differently.
+measured instance) fill the same fields differently; where only a fraction of the sequences counts
+for a site, alpha above is that fraction of the alpha given.
 
 `ridge` is the coefficient of (ridge L / 2) |w|^2 in the objective summed over sequences; in units
 of one sequence couplings_l2 = ridge / (2 alpha).
@@ -68,7 +69,7 @@ class Student:
     n_states : int
         Number of colors C.
     alpha : float
-        Sequences that count for one site, divided by the length.
+        Sequences divided by the length.
     ridge : float
         O(1) penalty, above 0.
     multiplicity : float
@@ -81,6 +82,8 @@ class Student:
         Amplitudes c_r and c of the signal, in the same modes.
     teacher : ndarray, shape (n_modes,)
         Amplitudes w* of the true couplings.
+    counted : float
+        Fraction of the sequences that count for one site: r with static masks, else 1.
     """
 
     n_states: int
@@ -93,10 +96,11 @@ class Student:
     train_signal: NDArray[np.float64]
     test_signal: NDArray[np.float64]
     teacher: NDArray[np.float64]
+    counted: float = 1.0
 
     def conjugates(self, averages: SiteAverages) -> Conjugates:
         """Return the conjugate parameters that averages over the fields imply."""
-        scale = self.alpha / self.multiplicity
+        scale = self.alpha * self.counted / self.multiplicity
         return Conjugates(
             noise=scale * averages.squared_error,
             curvature=scale * averages.response,
@@ -131,13 +135,19 @@ class Student:
         """Return |w - w*|^2 / |w*|^2, NaN for a teacher without couplings."""
         inverse = 1.0 / (self.ridge + conjugates.curvature * self.train_covariance)
         missed = conjugates.signal * self.train_signal * inverse - self.teacher
-        noise = (
-            self.multiplicity
-            * conjugates.noise
-            * (self.trace_weights @ (self.train_covariance * inverse**2))
-        )
+        noise = self._noise_power(conjugates, inverse)
         power = float(self.teacher @ self.teacher)
         return float(missed @ missed + noise) / power if power > 0.0 else np.nan
+
+    def power(self, conjugates: Conjugates) -> float:
+        """Return |w|^2, the squared norm of a row of couplings (|W|_F^2 / k with free blocks)."""
+        inverse = 1.0 / (self.ridge + conjugates.curvature * self.train_covariance)
+        signal = conjugates.signal * self.train_signal * inverse
+        return float(signal @ signal) + self._noise_power(conjugates, inverse)
+
+    def _noise_power(self, conjugates: Conjugates, inverse: NDArray[np.float64]) -> float:
+        traced = float(self.trace_weights @ (self.train_covariance * inverse**2))
+        return self.multiplicity * conjugates.noise * traced
 
     @property
     def bayes_overlap(self) -> float:

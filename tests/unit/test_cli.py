@@ -412,6 +412,23 @@ def test_theory_is_the_learning_curve(run_json, tmp_path):
     assert (tmp_path / "curve.csv").read_text().startswith("alpha,ridge,")
 
 
+@pytest.mark.parametrize("mode", ["fresh", "static"])
+def test_theory_with_masks(run, run_json, mode):
+    options = [*CURVE.split(), "--mask-fraction", "0.3"]
+    if mode != "fresh":  # the default
+        options += ["--mask-mode", mode]
+    status, report = run_json(*options)
+    assert status == 0
+    curve = learning_curve(3, 1.5, [4.0, 1.0], 0.1, mask_fraction=0.3, mask_mode=mode)
+    assert report == curve.to_dict()
+    assert [point["mask_fraction"] for point in report["points"]] == [0.3, 0.3]
+    assert report["mask_mode"] == mode
+    status, text, _ = run(*options)
+    assert status == 0
+    assert "mask_fraction" in text
+    assert f"{mode} masks" in text
+
+
 def test_theory_finds_the_best_ridge_or_says_null(run_json):
     base = ("theory", "--states", "3", "--alpha", "2", "--optimum", "ridge")
     status, report = run_json(*base, "--coupling-scale", "1.5", "--estimator", "full")

@@ -296,6 +296,14 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{THEORY} --ridge 0.1 --states 1", "n_states must be at least 2"),
         (f"{THEORY} --ridge 0.1 --coupling-scale inf", "coupling_scale must be finite"),
         (f"{THEORY} --ridge 0.1 --estimator best", "estimator must be one of factored, full"),
+        (f"{THEORY} --ridge 0.1 --mask-fraction 1", "mask_fraction must be above 0 and below 1"),
+        (f"{THEORY} --ridge 0.1 --mask-fraction 0", "got 0; leave it out for one masked site"),
+        (f"{THEORY} --ridge 0.1 --mask-fraction some", "--mask-fraction: invalid float value"),
+        (f"{THEORY} --ridge 0.1 --mask-mode static", "--mask-mode static needs --mask-fraction R"),
+        (
+            f"{THEORY} --ridge 0.1 --mask-fraction 0.2 --mask-mode statik",
+            r"mask_mode must be one of fresh, static; got 'statik' \(did you mean static\?\)",
+        ),
         (f"{THEORY} --ridge 0.1 --out curve.txt", r"written as \.h5 or \.csv, got curve.txt"),
         # split
         ("split data.h5 --fraction 0 --out a.h5 b.h5", "fraction must be above 0"),
