@@ -5,7 +5,8 @@ package, of which nothing is known here. The heat bath is in float64, one chain 
 all cores: color bins are rebuilt at every update, random numbers are NumPy's inside the kernel, the
 exponential is `math.exp`. Only the number of states is a constant of the compiled code, which is
 the one thing that a plain kernel gains by. The pseudo-likelihood is two one-hot matrix products in
-torch, all sites at once.
+torch, all sites at once. Factored attention builds its couplings, the tensor of all pairs of sites
+and states, at every step.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["dense_heat_bath", "factored_heat_bath", "matrix_product_loss"]
+__all__ = [
+    "dense_heat_bath",
+    "factored_heat_bath",
+    "matrix_product_loss",
+    "tensor_attention_loss",
+]
 
 
 @cache
@@ -125,3 +131,17 @@ def matrix_product_loss(one_hot: Any, weights: Any, fields: Any, couplings: Any)
     loss = -(weights[:, None] * (log_p * chosen).sum(dim=2)).sum()
     residual = (log_p.exp() - chosen) * weights[:, None, None]
     return loss, one_hot.T @ residual.reshape(n_sequences, -1)
+
+
+def tensor_attention_loss(attention: Any, values: Any, fields: Any, sequences: Any) -> Any:
+    """Return the mean of -log P(s_i | s_-i), differentiable, by way of J (L, L, C, C).
+
+    Torch tensors: attention A (H, L, L) with zero diagonal, values U (H, C, C), fields h (L, C),
+    sequences (M, L) int64.
+    """
+    import torch
+
+    couplings = torch.einsum("hij,hab->ijab", attention, values)  # (L, L, C, C)
+    one_hot = torch.nn.functional.one_hot(sequences, fields.shape[1]).to(fields.dtype)
+    logits = torch.einsum("ijab,mjb->mia", couplings, one_hot) + fields  # (M, L, C)
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), sequences.flatten())
