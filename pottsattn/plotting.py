@@ -238,7 +238,15 @@ def plot_history(
 ) -> Axes:
     """Draw the losses of a training against epochs; `references` are named horizontal lines."""
     ax = ax or new_figure()[0]
-    ax.plot(history.epochs, history.train_loss, color=BLUE, label="training, all sites")
+    known = np.isfinite(history.train_loss)  # of a transformer at a few steps only
+    ax.plot(
+        history.epochs[known],
+        history.train_loss[known],
+        color=BLUE,
+        marker=None if known.all() else "o",
+        markersize=4,
+        label="training, all sites",
+    )
     if np.isfinite(history.masked_loss).any():
         ax.plot(
             history.epochs,

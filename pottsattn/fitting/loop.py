@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ class Training:
         self._rests, self._last_objective = 0, math.inf
         self._entries: list[tuple[float, ...]] = []
         self._losses, self._n_losses = 0.0, 0
+        self._seconds = 0.0  # of steps
         self._kept_batches: list[MaskedBatch] = []
         self._is_full = recipe.optimizer == "lbfgs"
         if self._is_full and not (masking.masks_all_sites or masking.mode == "static"):
@@ -192,6 +194,7 @@ class Training:
             "network": self.objective.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "entries": self._entries,
+            "seconds": self._seconds,
             "losses": [self._losses, self._n_losses],
             "best": self.best,
             "best_state": self._best_state,
@@ -204,6 +207,7 @@ class Training:
         self.objective.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._entries = [tuple(entry) for entry in state["entries"]]
+        self._seconds = state["seconds"]
         self._losses, self._n_losses = state["losses"]
         self.best, self._best_state = tuple(state["best"]), state["best_state"]
         self._rests, self._last_objective = state["rest"]
@@ -229,6 +233,7 @@ class Training:
             yield every.batch(numbers, data.rows(numbers), weights, 0).to(self.device)
 
     def _step(self) -> None:
+        started = time.perf_counter()
         for group in self._optimizer.param_groups:
             if not self._is_full:
                 group["lr"] = self.recipe.rate(self.done)
@@ -241,6 +246,7 @@ class Training:
             self._rests = self._rests + 1 if is_still or self.n_evaluations == before else 0
             self._last_objective = float(value)
             self.at_rest = self._rests >= RESTS
+        self._seconds += time.perf_counter() - started
 
     def _evaluate(self) -> Tensor:
         """Return the objective of the batch of this step; its gradient is left in the network."""
@@ -304,7 +310,7 @@ class Training:
         with torch.no_grad():
             term = float(self.objective.penalty_term()) / length
         epoch = self.done / self.steps_per_epoch
-        self._entries.append((epoch, masked, train, held_out, train + term))
+        self._entries.append((epoch, masked, train, held_out, train + term, self._seconds))
         self._losses, self._n_losses = 0.0, 0
         if self.recipe.stop_early and held_out < self.best[1]:
             self.best = (self.done, held_out)

@@ -78,6 +78,7 @@ class History:
     train_loss: Array  # (n,), full training data, every site
     validation_loss: Array  # (n,)
     objective: Array  # (n,), train_loss + penalties / L
+    seconds: Array  # (n,), since the training began, evaluations of this history left out
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -184,7 +185,9 @@ class FitRecord:
         attrs = file.attrs
         history = None
         if "history" in file:
-            history = History(**{name: item[()] for name, item in file["history"].items()})
+            columns = {name: item[()] for name, item in file["history"].items()}
+            unknown = np.full(len(columns["epochs"]), np.nan)  # files of version 0.1.0
+            history = History(**{"seconds": unknown, **columns})
         gap_index = int(attrs["gap_index"])
         resumed_from = int(attrs.get("resumed_from", -1))
         return {

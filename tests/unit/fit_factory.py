@@ -37,4 +37,5 @@ def make_history(n_entries: int = 5) -> History:
     """Return the losses of a training without test data."""
     epochs = np.arange(n_entries, dtype=float)
     losses = 1.0 + 1.0 / (1.0 + epochs)
-    return History(epochs, losses + 0.01, losses, np.full(n_entries, np.nan), losses + 0.1)
+    unknown = np.full(n_entries, np.nan)
+    return History(epochs, losses + 0.01, losses, unknown, losses + 0.1, 0.01 * epochs)
