@@ -115,8 +115,11 @@ class FactoredAttention(nn.Module):
         fixed = _fixed_similarity(color_similarity, n_heads, n_states)
         self._start_attention(generator, is_convex=fixed is not None)
         if fixed is None:
+            # |U|_F near that of P: with larger U full-batch L-BFGS takes tens of times more steps.
+            # Rows of softmax attention are near 1 / L, which U has to make up for.
+            scale = math.sqrt(n_states - 1) / n_states if attention == "free" else 1.0
             start = torch.randn((n_heads, n_states, n_states), generator=generator)
-            self.color_similarity = nn.Parameter(start)
+            self.color_similarity = nn.Parameter(scale * start)
         else:
             self.register_buffer("color_similarity", fixed)
         if fields == "learned":
