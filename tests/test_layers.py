@@ -36,7 +36,7 @@ LAYERS = (
     ("sampling.result", "sampling.traces"),
     ("sampling.judging",),
     ("sampling.job",),
-    ("fitting.result", "fitting.attention", "torch_data"),
+    ("fitting.result", "fitting.attention", "fitting.transformer", "torch_data"),
     ("sampling.sampler", "theory.learning_curve"),
     (
         "fitting.conventions",
