@@ -170,7 +170,7 @@ class MaskedTransformer(nn.Module):
             shown = sequences[row]  # (rows, L)
             mask = torch.zeros_like(shown, dtype=torch.bool).scatter_(1, site[:, None], True)
             parts.append(self.readout(self._encode(shown, mask, site))[:, 0])
-        return torch.cat(parts).reshape(*sites.shape, -1)
+        return torch.cat(parts).reshape(*sites.shape, self._architecture["n_states"])
 
     def _encode(self, sequences: Tensor, mask: Tensor, site: Tensor | None) -> Tensor:
         """Return the normed stream, (M, L, width), or (M, 1, width) if one site each is asked."""

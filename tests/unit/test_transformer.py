@@ -62,6 +62,7 @@ def test_without_a_mask_sites_are_masked_one_by_one(variant, sequences, monkeypa
         torch.testing.assert_close(logits[:, site], expected, rtol=0.0, atol=1e-5)
     sites = torch.tensor([4, 0, 4]).expand(len(sequences), -1)
     torch.testing.assert_close(model.predict(sequences, sites), logits[:, [4, 0, 4]])
+    assert model(sequences[:0]).shape == (0, LENGTH, N_STATES)
 
 
 def test_vanilla_is_the_encoder_of_torch(sequences):
