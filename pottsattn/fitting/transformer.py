@@ -26,6 +26,9 @@ from pottsattn._validate import InputError, check_at_least, check_choice
 __all__ = ["MaskedTransformer"]
 
 VARIANTS = ("vanilla", "positional", "content", "linear")
+# Standard deviation of embeddings at the start. With 1, training stays several times longer on its
+# plateau at the loss of independent sites.
+EMBEDDING_SCALE = 0.3
 NUMBERS_AT_ONCE = 1 << 24  # activations of one layer that exist together
 
 
@@ -58,17 +61,20 @@ class MaskedTransformer(nn.Module):
     Entries of `state_dict`, with w = width, f = feedforward_width and k = 0..n_layers-1; the names
     within a layer are those of `torch.nn.TransformerEncoderLayer`:
 
-    ======================================= ========================================
-    symbols.weight                          (C + 1, w), the last one the mask token
-    positions.weight                        (L, w), absent for "content"
-    layers.k.self_attn.in_proj_weight, bias (3w, w), (3w,): queries, keys, values
-    layers.k.self_attn.out_proj.weight, .bias (w, w), (w,)
-    layers.k.linear1.weight, .bias          (f, w), (f,)
-    layers.k.linear2.weight, .bias          (w, f), (w,)
-    layers.k.norm1 and norm2.weight, .bias  (w,), (w,)
-    norm.weight, .bias                      (w,), (w,)
-    readout.weight, .bias                   (C, w), (C,)
-    ======================================= ========================================
+    ==================================  =======================================
+    symbols.weight                      (C + 1, w), the last one the mask token
+    positions.weight                    (L, w), absent for "content"
+    layers.k.self_attn.in_proj_weight   (3w, w): queries, keys, values
+    layers.k.self_attn.in_proj_bias     (3w,)
+    layers.k.self_attn.out_proj.weight  (w, w)
+    layers.k.self_attn.out_proj.bias    (w,)
+    layers.k.linear1.weight, .bias      (f, w), (f,)
+    layers.k.linear2.weight, .bias      (w, f), (w,)
+    layers.k.norm1.weight, .bias        (w,), (w,), before the attention
+    layers.k.norm2.weight, .bias        (w,), (w,), before linear1
+    norm.weight, .bias                  (w,), (w,), before the readout
+    readout.weight, .bias               (C, w), (C,)
+    ==================================  =======================================
 
     Examples
     --------
@@ -82,7 +88,7 @@ class MaskedTransformer(nn.Module):
         length: int,
         n_states: int,
         n_layers: int = 1,
-        n_heads: int = 4,
+        n_heads: int = 1,
         *,
         width: int = 64,
         feedforward_width: int | None = None,
@@ -179,7 +185,7 @@ class MaskedTransformer(nn.Module):
             shown = sequences[row]  # (rows, L)
             mask = torch.zeros_like(shown, dtype=torch.bool).scatter_(1, site[:, None], True)
             parts.append(self.readout(self._encode(shown, mask, site))[:, 0])
-        return torch.cat(parts).reshape(*sites.shape, -1)
+        return torch.cat(parts).reshape(*sites.shape, self._architecture["n_states"])
 
     def _encode(self, sequences: Tensor, mask: Tensor, site: Tensor | None) -> Tensor:
         """Return the normed stream, (M, L, width), or (M, 1, width) if one site each is asked."""
@@ -230,7 +236,7 @@ class MaskedTransformer(nn.Module):
             elif "norm" in name:
                 nn.init.ones_(parameter)
             elif name in ("symbols.weight", "positions.weight"):
-                nn.init.normal_(parameter, generator=generator)
+                nn.init.normal_(parameter, std=EMBEDDING_SCALE, generator=generator)
             else:
                 nn.init.xavier_uniform_(parameter, generator=generator)
 
