@@ -44,7 +44,7 @@ PATIENCE = 0.2  # share of the steps over which the objective is compared
 ENTRIES = 50  # of the history, evenly spaced in the logarithm of the step
 EVALUATION_SHARE = 0.2  # of the work of the training, that goes into its history at most
 FEWEST_ENTRIES = 6
-EARLY_ENTRIES = 40  # evenly spaced in the step, to find the least held-out loss
+SAMPLED = 2000  # training sequences on which a transformer is judged, in L passes each
 STILL = 1e-12  # nats per site: a full-batch step that changes less has come to rest
 RESTS = 3  # such steps in a row
 Progress = Callable[[int, int], None]
@@ -225,10 +225,12 @@ class Training:
             share = self.workers.share(numbers)
             yield self._batch(share, 0, self.data.n_sequences * n_predicted, masking)
 
-    def one_by_one(self, data: TrainingData) -> Iterator[MaskedBatch]:
-        """Yield all sequences with the mask of every site alone, and their weights, of mean 1."""
+    def one_by_one(
+        self, data: TrainingData, n_sequences: int | None = None
+    ) -> Iterator[MaskedBatch]:
+        """Yield all or the first sequences with the mask of every site alone, and their weights."""
         every = Masking(data.length, data.n_states)
-        for numbers in data.blocks(EVALUATION_BATCH):
+        for numbers in data.blocks(EVALUATION_BATCH, n_sequences):
             weights = torch.from_numpy(data.weights[numbers]).to(self.dtype)
             yield every.batch(numbers, data.rows(numbers), weights, 0).to(self.device)
 
@@ -300,8 +302,10 @@ class Training:
         """Append losses to the history; keep the parameters of the least held-out loss."""
         data, length = self.data, self.data.length
         train = held_out = math.nan
-        if isinstance(self.objective.network, FactoredAttention) or self.done in self._judged():
+        if isinstance(self.objective.network, FactoredAttention):
             train = mean_loss(self.objective, self.one_by_one(data), self.workers)
+        elif self.done in self._judged():
+            train = mean_loss(self.objective, self.one_by_one(data, SAMPLED), self.workers)
         if self.validation is not None:
             batches = self.one_by_one(self.validation)
             held_out = mean_loss(self.objective, batches, self.workers)
@@ -322,7 +326,7 @@ class Training:
 
     def _judged(self) -> tuple[int, ...]:
         steps = self.recipe.max_steps
-        return (0, steps - self.recipe.patience, steps)
+        return (steps - self.recipe.patience, steps)
 
     def _entry_steps(self) -> set[int]:
         """Return the steps after which the history gets an entry."""
@@ -339,8 +343,8 @@ class Training:
         wanted = EVALUATION_SHARE * work / max(1.0, evaluated)
         n_entries = int(min(ENTRIES, max(FEWEST_ENTRIES, wanted)))
         found = np.geomspace(1, steps, n_entries)
-        if self.recipe.stop_early:
-            found = np.append(found, np.linspace(1, steps, min(EARLY_ENTRIES, n_entries)))
+        if self.recipe.stop_early:  # half of them evenly spaced in the step
+            found = np.append(found[::2], np.linspace(1, steps, n_entries // 2))
         return {*found.round().astype(int).tolist(), *self._judged()}
 
 

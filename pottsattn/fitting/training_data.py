@@ -49,10 +49,11 @@ class TrainingData:
             return self.source[numbers]
         return self.source.sequences[numbers]
 
-    def blocks(self, n_rows: int) -> Iterator[NDArray[np.int64]]:
-        """Yield the numbers of all sequences, in order, at most `n_rows` at a time."""
-        for start in range(0, self.n_sequences, n_rows):
-            yield np.arange(start, min(start + n_rows, self.n_sequences))
+    def blocks(self, n_rows: int, n_sequences: int | None = None) -> Iterator[NDArray[np.int64]]:
+        """Yield the numbers of all or the first sequences, in order, at most `n_rows` at a time."""
+        end = self.n_sequences if n_sequences is None else min(n_sequences, self.n_sequences)
+        for start in range(0, end, n_rows):
+            yield np.arange(start, min(start + n_rows, end))
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """Return the numbers of all sequences in the order of an epoch.
