@@ -26,7 +26,7 @@ from pottsattn.sampling.sampler import sample
 __all__ = ["make_data", "run"]
 
 LENGTH, N_STATES, COUPLING_SCALE = 20, 20, 5.0
-N_TEST, N_VALIDATION, MOST = 2000, 500, 20_000
+N_TEST, N_VALIDATION, MOST = 2000, 300, 20_000
 # Transformers: found by trying on one seed; one-layer runs do not gain from more steps.
 WIDTH, FEEDFORWARD, RATE, WARMUP, STEPS, BATCH, SITES = 64, 64, 3e-3, 200, 3000, 64, 2
 MASKED_LENGTH, MASKED_STATES, MASKED_SCALE, MASKED_ALPHA = 80, 3, 1.5, 8
