@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pottsattn.fitting.attention import FactoredAttention
     from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
     from pottsattn.fitting.training import train_masked
+    from pottsattn.fitting.transformer import MaskedTransformer
     from pottsattn.potts import PottsModel
     from pottsattn.reading import SequenceFile
     from pottsattn.sampling.sampler import sample, sample_to_file
@@ -32,6 +33,7 @@ __all__ = [
     "ConvergenceWarning",
     "FactoredAttention",
     "InputError",
+    "MaskedTransformer",
     "PottsModel",
     "Schedule",
     "SequenceDataset",
@@ -51,6 +53,7 @@ __all__ = [
 _HOME = {
     "ChunkShuffle": "pottsattn.torch_data",
     "FactoredAttention": "pottsattn.fitting.attention",
+    "MaskedTransformer": "pottsattn.fitting.transformer",
     "PottsModel": "pottsattn.potts",
     "Schedule": "pottsattn.sampling.schedule",
     "SequenceDataset": "pottsattn.dataset",

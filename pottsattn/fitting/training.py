@@ -155,10 +155,11 @@ def train_masked(  # type: ignore[misc]
     FitResult or NetworkFit
         With a history; `NetworkFit` for a transformer, which has no couplings, and whose history
         has the loss of at most 2000 training sequences, for which it takes L passes, and that in
-        the last fifth only. `converged`: the objective on the full training data changed by less than 1e-5 nats per site over the last
-        fifth of at least 50 steps and, where the problem is convex, is at most 1e-3 above its
-        minimum by the bound of convexity (lbfgs: 1e-6); or the held-out loss ended the training.
-        Interrupted by Ctrl-C: what was learned so far, not converged.
+        the last fifth only. `converged`: the objective on the full training data changed by less
+        than 1e-5 nats per site over the last fifth of at least 50 steps and, where the problem is
+        convex, is at most 1e-3 above its minimum by the bound of convexity (lbfgs: 1e-6); or the
+        held-out loss ended the training. Interrupted by Ctrl-C: what was learned so far, not
+        converged.
 
     Raises
     ------
