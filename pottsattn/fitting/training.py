@@ -180,6 +180,8 @@ def train_masked(  # type: ignore[misc]
             f"the validation data have (length, n_states) = {held_out.length, held_out.n_states}, "
             f"the training data {data.length, data.n_states}"
         )
+    if checkpoint is not None and rng is None:
+        raise InputError("a checkpoint needs a seed, by which the next run continues it; give rng")
     seed = int(check_generator(rng).integers(2**63))
     method = "transformer" if isinstance(layer, MaskedTransformer) else "attention"
     if method == "transformer" and masks is None and mask_fraction is None:

@@ -122,6 +122,11 @@ def judge(ending: Ending, numbers: FinalNumbers) -> tuple[bool, str]:
         return False, text + ("; repeat the command to continue" if ending.is_kept else "")
     if ending.stopped_early:
         step, loss = ending.best
+        if step == 0:
+            return False, (
+                f"the held-out loss did not fall below that of the start, {loss:.4f} nats, in "
+                f"{ending.done} steps; lower learning_rate or raise the penalty"
+            )
         return True, (
             f"the held-out loss was least at step {step}, {loss:.4f} nats, and did not fall for "
             f"{ending.done - step} steps: parameters of that step"
