@@ -13,9 +13,7 @@ from pottsattn.fitting.masking import HIDDEN_AS, Masking
 
 LENGTH, N_STATES, N_SEQUENCES = 20, 4, 2000
 ROWS = np.arange(N_SEQUENCES)
-SEQUENCES = np.random.default_rng(5).integers(
-    N_STATES, size=(N_SEQUENCES, LENGTH), dtype=np.uint8
-)
+SEQUENCES = np.random.default_rng(5).integers(N_STATES, size=(N_SEQUENCES, LENGTH), dtype=np.uint8)
 Z = 5.0  # standard errors
 POLICIES = [
     {"masks": 3},
