@@ -156,7 +156,8 @@ def train_masked(  # type: ignore[misc]
         With a history; `NetworkFit` for a transformer, which has no couplings. `converged`: the
         objective on the full training data changed by less than 1e-5 nats per site over the last
         fifth of at least 50 steps and, where the problem is convex, is at most 1e-3 above its
-        minimum by the bound of convexity (lbfgs: 1e-6); or the held-out loss ended the training.
+        minimum by the bound of convexity (lbfgs: 1e-6); or the held-out loss, once it had
+        fallen, ended the training.
         Interrupted by Ctrl-C: what was learned so far, not converged.
 
     Raises
