@@ -148,6 +148,6 @@ def _transformer(arguments: argparse.Namespace, dataset: SequenceDataset | Seque
         dataset.n_states,
         n_layers=1 if arguments.layers is None else arguments.layers,
         n_heads=1 if arguments.heads is None else arguments.heads,
-        generator=torch.Generator().manual_seed(arguments.seed),
+        generator=torch.Generator().manual_seed(arguments.seed % 2**63),  # torch takes no more
         **{name: value for name, value in given.items() if value is not None},
     )

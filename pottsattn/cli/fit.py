@@ -238,6 +238,7 @@ def _check_rows(arguments: argparse.Namespace, option: str) -> None:
     if (
         arguments.symmetric
         or arguments.attention == "softmax"
+        or arguments.head_dimension is not None
         or (not is_plm and _color_similarity(arguments) != "identity")
     ):
         raise InputError(

@@ -165,6 +165,7 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
 
 def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
     from pottsattn.comparison import coupling_pairs
+    from pottsattn.fitting.result import FitResult
     from pottsattn.plotting import (
         METHOD_LABELS,
         METHOD_MARKERS,
@@ -177,6 +178,8 @@ def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
     for ax, (path, fit) in zip(axes, fits.items(), strict=True):
         if (fit.length, fit.n_states) != (truth.length, truth.n_states):
             raise InputError(f"{path} and the true model are of different sizes")
+        if not isinstance(fit, FitResult):
+            raise InputError(f"{path}: a transformer has no couplings to lay beside true ones")
         label = METHOD_LABELS.get(fit.method, fit.method)
         color = str(METHOD_MARKERS.get(fit.method, {}).get("color", "#0072B2"))
         plot_couplings(*coupling_pairs(fit, truth), ax, label=label, color=color)

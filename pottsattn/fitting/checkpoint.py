@@ -40,7 +40,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path, config: dict[str, Any], every: float) -> None:
-        self.path = Path(f"{path}.partial")
+        self.path, self._spare = Path(f"{path}.partial"), Path(f"{path}.partial.next")
         self._file = PartialFile(self.path, config)
         self._every, self._written, self._took = every, time.monotonic(), 0.0
 
@@ -62,16 +62,20 @@ class Checkpoint:
         started = time.monotonic()
         arrays: dict[str, Any] = {}
         tree = json.dumps(_cut(state, arrays))
-        spare = Path(f"{self.path}.next")
-        spare.unlink(missing_ok=True)
-        other = PartialFile(spare, self._file.config)
-        other.append({"tree": np.frombuffer(tree.encode(), np.uint8), **arrays})
+        self._spare.unlink(missing_ok=True)
+        other = PartialFile(self._spare, self._file.config)
+        try:
+            other.append({"tree": np.frombuffer(tree.encode(), np.uint8), **arrays})
+        except BaseException:
+            other.close(remove=True)
+            raise
         self._file.replace_by(other)
         self._written = time.monotonic()
         self._took = self._written - started
 
     def close(self, *, remove: bool = False) -> None:
         """Close the file, and remove it if told so or if it holds no state."""
+        self._spare.unlink(missing_ok=True)  # of a run that was killed while it wrote
         self._file.close(remove=remove or len(self._file) == 0)
 
 

@@ -130,6 +130,7 @@ class Training:
         self._seconds = 0.0  # of steps
         self._kept_batches: list[MaskedBatch] = []
         self._is_full = recipe.optimizer == "lbfgs"
+        self._is_whole = True
         if self._is_full and not (masking.masks_all_sites or masking.mode == "static"):
             raise InputError(
                 "the optimizer lbfgs needs an objective that stays the same; use masks of all "
@@ -145,6 +146,14 @@ class Training:
             )
         # Of one sequence with weight 1: a batch is normalized by what it has on average.
         self._predictions = masking.predictions(data.weights) / data.n_sequences
+        # Where an epoch is one step of the same sites, so that it is prepared once.
+        self._repeats = self._is_full or (self.steps_per_epoch == 1 and masking.masks_all_sites)
+        n_hidden = self._predictions * data.n_sequences * recipe.max_steps / self.steps_per_epoch
+        if n_hidden < 1.0:
+            raise InputError(
+                f"a mask_fraction of {masking.fraction} hides no site of these data in "
+                f"{recipe.max_steps} steps; raise it, or masks"
+            )
         self._wrapped = workers.wrap(objective)
         self._optimizer = _optimizer(network, recipe)
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
@@ -153,23 +162,26 @@ class Training:
     def run(self, checkpoint: Checkpoint | None, progress: Progress | None) -> None:
         """Take all steps that are left; Ctrl-C ends them and keeps what was learned.
 
-        With several processes Ctrl-C ends all of them, and what counts is the checkpoint.
+        With several processes Ctrl-C ends all of them, and what counts is the checkpoint; so it
+        does after a second Ctrl-C, which cuts a step in two.
         """
         try:
             with _interrupts_wait() as check_interrupt:
                 if not self._entries:
                     self._record()
                 while self.done < self.recipe.max_steps and not self.is_over:
+                    self._is_whole = False
                     self._step()
                     if self.done in self._recorded or self.at_rest:
                         self._record()
+                    self._is_whole = True
                     if progress is not None:
                         progress(self.done, self.recipe.max_steps)
                     if checkpoint is not None and checkpoint.is_due:
                         checkpoint.save(self.state())
                     check_interrupt()
         except KeyboardInterrupt:
-            if self.workers.count > 1:
+            if self.workers.count > 1 or not self._is_whole:
                 raise
             if checkpoint is not None:
                 checkpoint.save(self.state())
@@ -199,6 +211,7 @@ class Training:
             "best": self.best,
             "best_state": self._best_state,
             "rest": [self._rests, self._last_objective],
+            "is_over": [self.at_rest, self.stopped_early],
         }
 
     def go_on_from(self, state: dict[str, Any]) -> None:
@@ -211,6 +224,7 @@ class Training:
         self._losses, self._n_losses = state["losses"]
         self.best, self._best_state = tuple(state["best"]), state["best_state"]
         self._rests, self._last_objective = state["rest"]
+        self.at_rest, self.stopped_early = state["is_over"]
 
     def full_batches(self) -> Iterator[MaskedBatch]:
         """Yield the share of this process of all training data, masked as the objective is.
@@ -254,8 +268,8 @@ class Training:
         """Return the objective of the batch of this step; its gradient is left in the network."""
         self._optimizer.zero_grad()
         batches = self._kept_batches or list(self._micro_batches())
-        if self._is_full or (self.steps_per_epoch == 1 and self.masking.masks_all_sites):
-            self._kept_batches = batches  # every step has the same
+        if self._repeats:
+            self._kept_batches = batches
         total = torch.zeros((), dtype=self.dtype, device=self.device)
         for number, batch in enumerate(batches, start=1):
             is_last = number == len(batches)
@@ -285,7 +299,7 @@ class Training:
 
     def _numbers(self) -> tuple[int, NDArray[np.int64]]:
         """Return the epoch and the numbers of the sequences of this step's batch."""
-        epoch, at = divmod(self.done, self.steps_per_epoch)
+        epoch, at = divmod(0 if self._repeats else self.done, self.steps_per_epoch)
         if self._order[0] != epoch:
             self._order = (epoch, self.data.order(self.seed, epoch))
         return epoch, np.array_split(self._order[1], self.steps_per_epoch)[at]
@@ -365,17 +379,17 @@ def _interrupts_wait() -> Iterator[Callable[[], None]]:
     """Let Ctrl-C wait for the end of a step; give a function that raises if there was one.
 
     A step that is cut in two would leave parameters and optimizer apart. A second Ctrl-C does not
-    wait. Only the main thread hears signals.
+    wait. Only the main thread hears signals, and not where they are ignored (`nohup`, `&`).
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield lambda: None
         return
     arrived: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
 
     def note(number: int, frame: FrameType | None) -> None:
         arrived.append(number)
-        if callable(before) and len(arrived) > 1:
+        if len(arrived) > 1:
             before(number, frame)
 
     def check() -> None:

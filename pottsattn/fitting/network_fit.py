@@ -99,4 +99,6 @@ class NetworkFit(FitRecord):
                 raise InputError(f"a fit by {record['method']}, expected a transformer")
             parameters = {name: item[()] for name, item in file["network"].items()}
             architecture = json.loads(file.attrs["architecture"])
-        return cls(architecture=architecture, parameters=parameters, **record)
+            fit = cls(architecture=architecture, parameters=parameters, **record)
+            _ = fit.network  # its arrays must be those of its architecture
+        return fit

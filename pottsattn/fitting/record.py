@@ -177,7 +177,10 @@ class FitRecord:
         if self.history is not None:
             group = file.create_group("history")
             for name, values in asdict(self.history).items():
-                group.create_dataset(name, data=values)
+                if name == "seconds":  # times are outside the content hash
+                    group.attrs[name] = values
+                else:
+                    group.create_dataset(name, data=values)
 
     @staticmethod
     def _read_record(file: h5py.File) -> dict[str, Any]:
@@ -187,7 +190,8 @@ class FitRecord:
         if "history" in file:
             columns = {name: item[()] for name, item in file["history"].items()}
             unknown = np.full(len(columns["epochs"]), np.nan)  # files of version 0.1.0
-            history = History(**{"seconds": unknown, **columns})
+            seconds = np.asarray(file["history"].attrs.get("seconds", unknown))
+            history = History(**columns, seconds=seconds)
         gap_index = int(attrs["gap_index"])
         resumed_from = int(attrs.get("resumed_from", -1))
         return {

@@ -158,8 +158,8 @@ def train_masked(  # type: ignore[misc]
         the last fifth only. `converged`: the objective on the full training data changed by less
         than 1e-5 nats per site over the last fifth of at least 50 steps and, where the problem is
         convex, is at most 1e-3 above its minimum by the bound of convexity (lbfgs: 1e-6); or the
-        held-out loss ended the training. Interrupted by Ctrl-C: what was learned so far, not
-        converged.
+        held-out loss, once it had fallen, ended the training. Interrupted by Ctrl-C: what was
+        learned so far, not converged.
 
     Raises
     ------
@@ -182,6 +182,8 @@ def train_masked(  # type: ignore[misc]
             f"the validation data have (length, n_states) = {held_out.length, held_out.n_states}, "
             f"the training data {data.length, data.n_states}"
         )
+    if checkpoint is not None and rng is None:
+        raise InputError("a checkpoint needs a seed, by which the next run continues it; give rng")
     seed = int(check_generator(rng).integers(2**63))
     method = "transformer" if isinstance(layer, MaskedTransformer) else "attention"
     if method == "transformer" and masks is None and mask_fraction is None:

@@ -71,7 +71,8 @@ class TrainingData:
     def fingerprint(self) -> str:
         """Return a hash by which a resumed training knows its data.
 
-        Of everything in memory; of a file the sizes, the weights, its first and its last chunk.
+        Of everything in memory; of a file the sizes, the weights, its first and its last chunk,
+        and how many chunks are kept, which decides the order.
         """
         digest = hashlib.sha256(str((self.n_sequences, self.length, self.n_states)).encode())
         digest.update(self.weights.tobytes())
@@ -79,6 +80,8 @@ class TrainingData:
             digest.update(self.source.sequences.tobytes())
         else:
             size = min(self.source.chunk_size, self.n_sequences)
+            n_mixed = min(self.source.n_cached_chunks, -(-self.n_sequences // size))
+            digest.update(f"chunks of {size}, {n_mixed} kept".encode())
             digest.update(self.source[:size].tobytes())
             digest.update(self.source[self.n_sequences - size :].tobytes())
         return digest.hexdigest()

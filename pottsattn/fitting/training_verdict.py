@@ -120,8 +120,13 @@ def judge(ending: Ending, numbers: FinalNumbers) -> tuple[bool, str]:
     if ending.interrupted:
         text = f"interrupted at step {ending.done} of {recipe.max_steps}"
         return False, text + ("; repeat the command to continue" if ending.is_kept else "")
-    if ending.stopped_early:
-        step, loss = ending.best
+    step, loss = ending.best
+    if ending.stopped_early or (recipe.stop_early and ending.at_rest and step < ending.done):
+        if step == 0:
+            return False, (
+                f"the held-out loss did not fall below that of the start, {loss:.4f} nats, in "
+                f"{ending.done} steps; lower learning_rate or raise the penalty"
+            )
         return True, (
             f"the held-out loss was least at step {step}, {loss:.4f} nats, and did not fall for "
             f"{ending.done - step} steps: parameters of that step"

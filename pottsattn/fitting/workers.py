@@ -7,6 +7,7 @@ for rounding. Without torchrun there is one worker, and nothing is sent.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ class Workers:
         """Return a module whose gradients are averaged over the processes."""
         if self.count == 1:
             return module
-        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+        with warnings.catch_warnings():  # newer versions of torch have another name for it
+            warnings.filterwarnings("ignore", ".*broadcast_buffers")
+            return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
 @contextmanager

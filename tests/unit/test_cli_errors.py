@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import h5py
@@ -49,6 +51,9 @@ def folder(tmp_path_factory):
     SequenceDataset(sequences[:, :6], 3).save(folder / "other-length.h5")
     fit_pseudolikelihood(data.take(slice(20)), n_threads=1).save(folder / "fit2.h5")
     learning_curve(3, 1.5, [1.0], 0.1).save(folder / "curve.h5")
+    command = f"fit {folder}/data.h5 --method transformer --width 8 --max-steps 1 --threads 1"
+    with redirect_stdout(io.StringIO()):
+        assert main([*command.split(), "--out", str(folder / "network.h5")]) == 3
 
     texts = {
         "empty.fasta": "",
@@ -106,6 +111,16 @@ def folder(tmp_path_factory):
     for name, edit in edits.items():
         change(folder / "data.h5", folder / name, edit)
     change(
+        folder / "network.h5",
+        folder / "no-readout.h5",
+        lambda file: file.__delitem__("network/readout.weight"),
+    )
+    change(
+        folder / "network.h5",
+        folder / "no-sizes.h5",
+        lambda file: file.attrs.modify("architecture", "{}"),
+    )
+    change(
         folder / "fit.h5",
         folder / "odd-fit.h5",
         lambda file: replace(file, "fields", np.zeros((8, 4))),
@@ -147,6 +162,7 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 FIT = "fit data.h5 --method plm --out out.h5"
 FACTORED = "fit data.h5 --method factored --out out.h5"
 TRAIN = "fit data.h5 --method attention --out out.h5"
+TRANSFORMER = "fit data.h5 --method transformer --out out.h5"
 SIZES = "--length 8 --states 3 --coupling-scale 1 --sequences 10"
 SAMPLE = f"sample {SIZES} --out out.h5"
 THEORY = "theory --states 3 --coupling-scale 1.5 --alpha 1"
@@ -237,6 +253,7 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{FIT} --ridge auto --symmetric", "--ridge auto is for fits whose rows are solved one"),
         (f"{FACTORED} --ridge auto --heads 2", "--ridge auto is for fits whose rows"),
         (f"{FIT} --ridge auto --init fit.h5", "--ridge auto finds its own start"),
+        (f"{TRAIN} --ridge auto --head-dimension 2", "--ridge auto is for fits whose rows"),
         (f"{FIT} --errors bootstrap", "errors must be one of laplace, sandwich"),
         (f"{FIT} --symmetric --errors laplace", "--errors is for fits whose rows are solved"),
         (f"{TRAIN} --errors laplace", "--errors applies to plm and factored, not to attention"),
@@ -251,6 +268,39 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{FIT} --starts 2", "--starts applies to factored, not to plm"),
         (f"{TRAIN} --masks 9", "masks must be at most the length 8, got 9"),
         (f"{TRAIN} --masks 0", "masks must be at least 1"),
+        (f"{TRAIN} --mask-fraction 1", "mask_fraction must be below 1, got 1.0"),
+        (f"{TRAIN} --mask-fraction 1e-9 --mask-mode static", "hides no site of these data"),
+        (f"{TRAIN} --mask-mode statik", r"mask_mode .*did you mean static"),
+        (f"{TRAIN} --hidden-as bert", "hidden_as 'bert' needs a mask_fraction"),
+        (f"{TRAIN} --attention hard", "attention must be one of free, softmax"),
+        (f"{TRAIN} --optimizer sgd", "optimizer must be one of adam, lbfgs"),
+        (f"{TRAIN} --optimizer lbfgs --masks 2", "lbfgs needs an objective that stays the same"),
+        (f"{TRAIN} --schedule step", "schedule must be one of cosine, constant"),
+        (f"{TRAIN} --precision half", "precision must be one of single, double, bfloat16"),
+        (f"{TRAIN} --batch-size 0", "batch_size must be at least 1"),
+        (f"{TRAIN} --accumulate 0", "accumulate must be at least 1"),
+        (f"{TRAIN} --warmup-steps -1", "warmup_steps must be at least 0"),
+        (f"{TRAIN} --layers 2", "--layers applies to transformer, not to attention"),
+        (f"{TRAIN} --weight-decay 1", "--weight-decay applies to transformer, not to attention"),
+        (f"{TRAIN} --stop-early", "--stop-early needs held-out data: give --validation"),
+        (f"{TRAIN} --validation other-length.h5", r"= \(6, 3\), the training data \(8, 3\)"),
+        (f"{TRAIN} --validation missing.h5", "missing.h5: no such file"),
+        (f"{TRAIN} --stream --ridge auto", "--stream goes without --weights and --ridge auto"),
+        (f"{FIT} --stream", "--stream applies to attention and transformer, not to plm"),
+        ("fit good.fasta --method attention --stream --out out.h5", r"--stream reads \.h5 data"),
+        ("fit fit.h5 --method attention --stream --out out.h5", "holds pottsattn.fit/1"),
+        (f"{TRANSFORMER} --ridge 1", "--ridge applies to .*, not to transformer"),
+        (f"{TRANSFORMER} --heads 3 --width 8", "width must be a multiple of n_heads 3, got 8"),
+        (f"{TRANSFORMER} --variant novel", "variant must be one of vanilla"),
+        (f"{TRANSFORMER} --layers 0", "n_layers must be at least 1"),
+        ("compare network.h5 --test other-length.h5", r"network.h5 .*= \(8, 3\), the test data"),
+        ("compare no-readout.h5 --test data.h5", r"no-readout.h5: damaged .*readout\.weight"),
+        ("compare no-sizes.h5 --test data.h5", "no-sizes.h5: damaged or incomplete"),
+        ("contacts network.h5 --out out.csv", "network.h5: a transformer has no couplings"),
+        ("export network.h5 --format npz --out out.npz", "network.h5: a transformer has no"),
+        ("sample --model network.h5 --sequences 5 --out out.h5", "network.h5: a transformer has"),
+        ("plot network.h5 data.h5 --out out.png", "network.h5: a transformer has no couplings"),
+        ("fit data.h5 --method plm --init network.h5 --out out.h5", "network.h5: a transformer"),
         (f"{TRAIN} --heads 0", "heads must be at least 1"),
         (f"{TRAIN} --heads 2 --color-similarity identity", "2 heads"),
         (f"{TRAIN} --device meta", "device must be auto, cpu or cuda, got 'meta'"),
