@@ -262,7 +262,8 @@ def test_other_data_and_networks_are_refused(data, tmp_path):
         train(data, checkpoint=path, layer=layer)
     with pytest.raises(InputError, match='attention: "free" there, null here'):
         train(data, "transformer", checkpoint=path)
-    assert train(data, checkpoint=path).resumed_from == 3
+    fit = train(data, checkpoint=path, n_threads=2)  # threads may change
+    assert fit.resumed_from == 3
 
 
 def test_a_file_knows_its_order(data, tmp_path):
