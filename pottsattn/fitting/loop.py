@@ -40,6 +40,7 @@ from pottsattn.fitting.workers import Workers
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Recipe", "Training"]
 
 OPTIMIZERS, SCHEDULES = ("adam", "lbfgs"), ("cosine", "constant")
+HIGHEST_RATE = 1e6  # steps far beyond it overflow in single precision
 PATIENCE = 0.2  # share of the steps over which the objective is compared
 ENTRIES = 50  # of the history, evenly spaced in the logarithm of the step
 EVALUATION_SHARE = 0.2  # of the work of the training, that goes into its history at most
@@ -70,7 +71,10 @@ class Recipe:
         for name in ("max_steps", "batch_size", "accumulate"):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("warmup_steps", self.warmup_steps, 0)
-        check_positive("learning_rate", self.learning_rate)
+        if check_positive("learning_rate", self.learning_rate) > HIGHEST_RATE:
+            raise InputError(
+                f"learning_rate must be at most {HIGHEST_RATE:.0e}, got {self.learning_rate}"
+            )
         check_nonnegative("weight_decay", self.weight_decay)
 
     @property

@@ -77,6 +77,8 @@ def join_workers(device: torch.device) -> Iterator[Workers]:
     """Give the workers of this training; joined for its time if torchrun started them."""
     started_here = worker_rank() is not None and not distributed.is_initialized()
     if started_here:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # what the processes send each other is made on it
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         if distributed.is_available() and distributed.is_initialized():

@@ -171,6 +171,19 @@ def test_early_stopping_returns_the_least_held_out_loss(precision, data):
     assert to_the_end.history.validation_loss[-1] > fit.history.validation_loss[best] + 0.1
 
 
+def test_early_stopping_judges_the_step_that_it_returns(data):
+    """L-BFGS comes to rest within its patience; the gradient at the best step is not zero."""
+    train, held_out, options = overfitting(data)
+    options |= {"ridge": 0.1, "fields_l2": 0.1, "max_steps": 1000}
+    fit = train_masked(train, optimizer="lbfgs", stop_early=True, **options)
+    assert fit.converged
+    assert "the held-out loss was least at step" in fit.message
+    best = fit.history.validation_loss.min()
+    assert best < fit.history.validation_loss[-1]
+    assert_allclose(compare({"fit": fit}, held_out).fits[0].test_loss, best, rtol=1e-12)
+    assert fit.optimality_gap > 1e-6
+
+
 def test_a_held_out_loss_that_never_fell_is_no_success(data):
     """Nothing was learned: the parameters are those of the start."""
     train, _, options = overfitting(data)
@@ -415,6 +428,7 @@ def test_learned_color_similarity_is_found():
         ({"mask_fraction": 1e-320}, "hides no site of these data"),
         ({"mask_fraction": 1e-12, "mask_mode": "static"}, "hides no site of these data"),
         ({"optimizer": "lbfgs", "masks": 3}, "needs an objective that stays the same"),
+        ({"learning_rate": 1e300}, r"learning_rate must be at most 1e\+06, got 1e\+300"),
         ({"optimizer": "newton"}, "optimizer must be one of adam, lbfgs"),
         ({"schedule": "linear"}, "schedule must be one of cosine, constant"),
         ({"precision": "float32"}, "precision must be one of single, double, bfloat16"),
