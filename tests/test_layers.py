@@ -21,7 +21,7 @@ ROOT = Path(pottsattn.__file__).parent
 LAYERS = (
     ("_version",),
     ("_validate",),
-    ("_display", "_machine", "_numba", "_storage", "graph"),
+    ("_display", "_interrupts", "_machine", "_numba", "_storage", "graph"),
     ("_partial", "_simd", "memory", "weights"),
     ("_simd_bits", "_simd_masks", "_simd_rows"),
     ("couplings", "kernels_identity", "theory.gaussian", "theory.ensemble", "theory.kernels_*"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pottsattn._machine import worker_rank
 from pottsattn._validate import InputError
 from pottsattn.cli._shell import bar, read_data
 
@@ -132,7 +133,8 @@ def train(
             device=arguments.device or "auto",
             n_threads=arguments.threads,
             checkpoint=arguments.out,
-            progress=progress,
+            keep_checkpoint=True,
+            progress=progress if worker_rank() in (None, 0) else None,
             **options,
         )
 

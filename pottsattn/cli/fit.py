@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pottsattn._validate import InputError, check_choice
@@ -141,6 +142,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     if not leads:
         return DONE
     fit.save(arguments.out, seed=arguments.seed)
+    if method in TRAINED and not fit.interrupted:
+        Path(f"{arguments.out}.partial").unlink(missing_ok=True)
     report = {
         "file": arguments.out,
         **fit.to_dict(),

@@ -8,13 +8,10 @@ same bits.
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -22,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pottsattn._interrupts import interrupts_wait
 from pottsattn._validate import (
     InputError,
     check_at_least,
@@ -170,7 +168,7 @@ class Training:
         does after a second Ctrl-C, which cuts a step in two.
         """
         try:
-            with _interrupts_wait() as check_interrupt:
+            with interrupts_wait() as check_interrupt:
                 if not self._entries:
                     self._record()
                 while self.done < self.recipe.max_steps and not self.is_over:
@@ -376,35 +374,6 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         decay = recipe.weight_decay
         return torch.optim.AdamW(network.parameters(), lr=recipe.rate(0), weight_decay=decay)
     return torch.optim.Adam(network.parameters(), lr=recipe.rate(0))
-
-
-@contextmanager
-def _interrupts_wait() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C wait for the end of a step; give a function that raises if there was one.
-
-    A step that is cut in two would leave parameters and optimizer apart. A second Ctrl-C does not
-    wait. Only the main thread hears signals, and not where they are ignored (`nohup`, `&`).
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield lambda: None
-        return
-    arrived: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        arrived.append(number)
-        if len(arrived) > 1:
-            before(number, frame)
-
-    def check() -> None:
-        if arrived:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _not_yet(module: Any) -> Any:

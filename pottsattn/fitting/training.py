@@ -95,6 +95,7 @@ def train_masked(  # type: ignore[misc]
     stop_early: bool = False,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    keep_checkpoint: bool = False,
     device: str = "auto",
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -142,6 +143,8 @@ def train_masked(  # type: ignore[misc]
         The file that the fit will be saved to: the state of the training is kept in FILE.partial
         every `checkpoint_seconds`, a killed training continues from it to the same bits, and it is
         removed in the end. Needs a seed.
+    keep_checkpoint
+        Leave FILE.partial to the caller, who removes it once the fit is on disk.
     device
         "auto" (CUDA if there is one), "cpu" or "cuda".
     n_threads
@@ -253,7 +256,7 @@ def train_masked(  # type: ignore[misc]
         ending = Ending.of(training, interrupted=interrupted, is_kept=stored is not None)
         numbers = final_numbers(training, penalty)
         if stored is not None:
-            stored.close(remove=not interrupted)
+            stored.close(remove=not (interrupted or keep_checkpoint))
     converged, message = judge(ending, numbers)
     if not converged and not interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)

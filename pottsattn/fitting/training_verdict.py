@@ -136,14 +136,17 @@ def judge(ending: Ending, numbers: FinalNumbers) -> tuple[bool, str]:
         more += " or masks"
     start = (recipe.max_steps - recipe.patience) / ending.steps_per_epoch
     before = int(np.searchsorted(history.epochs, start))
-    if ending.at_rest:
-        text = f"the objective came to rest after {ending.done} steps"
-        return _judge_gap(text, numbers, recipe, more)
+    is_least = recipe.optimizer == "lbfgs" and numbers.optimality_gap <= GAP_TOLERANCE["lbfgs"]
+    if ending.at_rest or is_least:
+        rested = "the objective came to rest after" if ending.at_rest else "at the optimum after"
+        return _judge_gap(f"{rested} {ending.done} steps", numbers, recipe, more)
     fall = float(history.objective[before] - history.objective[-1])
     epochs = history.epochs[-1] - history.epochs[before]
     if not math.isfinite(fall):
         return False, "the training objective is not finite; lower learning_rate"
     text = f"the objective changed by {-fall:.1e} nats per site over the last {epochs:.0f} epochs"
+    if recipe.stop_early and step < ending.done:
+        text += f"; parameters of step {step}, where the held-out loss was least"
     if recipe.max_steps < FEWEST_STEPS:
         return False, f"{text}, but {recipe.max_steps} steps are too few to judge; {more}"
     if abs(fall) >= OBJECTIVE_TOLERANCE:
