@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from pottsattn._storage import write_whole
 from pottsattn._validate import InputError
 from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.record import History
 from pottsattn.sweep import SweepTable
 from pottsattn.theory.learning_curve import LearningCurve
 
@@ -29,11 +28,11 @@ __all__ = [
     "figure_learning_curves",
     "new_figure",
     "plot_couplings",
-    "plot_history",
     "plot_learning_curves",
     "plot_ridge_path",
     "plot_scores",
     "plot_site_frequencies",
+    "reference_line",
     "save_figure",
     "share_limits",
 ]
@@ -164,8 +163,8 @@ def plot_learning_curves(
                 **METHOD_MARKERS.get(mean.method, {"marker": "x", "color": GRAY}),  # type: ignore[arg-type]
             )
     if observable.endswith("loss") and curves:
-        _reference(ax, float(np.log(curves[0].n_states)), f"ln {curves[0].n_states} (guessing)")
-        _reference(ax, float(curves[0].bayes_loss[0]), "Bayes loss (true model)")
+        reference_line(ax, float(np.log(curves[0].n_states)), f"ln {curves[0].n_states} (guessing)")
+        reference_line(ax, float(curves[0].bayes_loss[0]), "Bayes loss (true model)")
     _label_alpha(ax)
     ax.set_ylabel(OBSERVABLE_LABELS[observable])
     if legend:
@@ -234,48 +233,6 @@ def plot_couplings(
     ax.set_ylabel(r"learned couplings ($k_\mathrm{B}T$)")
     if label:
         ax.set_title(label, fontsize=10)
-    return ax
-
-
-def plot_history(
-    history: History,
-    ax: Axes | None = None,
-    *,
-    references: dict[str, float] | None = None,
-) -> Axes:
-    """Draw the losses of a training against epochs; `references` are named horizontal lines."""
-    ax = ax or new_figure()[0]
-    known = np.isfinite(history.train_loss)  # of a transformer at a few steps only
-    ax.plot(
-        history.epochs[known],
-        history.train_loss[known],
-        color=BLUE,
-        marker=None if known.all() else "o",
-        markersize=4,
-        label="training, all sites",
-    )
-    if np.isfinite(history.masked_loss).any():
-        ax.plot(
-            history.epochs,
-            history.masked_loss,
-            color=SKY,
-            marker=".",
-            markersize=3,
-            linewidth=0.7,
-            label="training, the masks drawn",
-        )
-    if np.isfinite(history.validation_loss).any():
-        ax.plot(
-            history.epochs, history.validation_loss, color=VERMILLION, linestyle="--", label="test"
-        )
-    for name, value in (references or {}).items():
-        _reference(ax, value, name, side="left")  # where the curves are still far above
-    ax.set_xscale("symlog", linthresh=1.0, subs=range(2, 10))
-    ax.set_xlim(left=0.0)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.set_xlabel("epochs (visits of every sequence)")
-    ax.set_ylabel("loss (nats per masked site)")
-    ax.legend(fontsize=8, frameon=False)
     return ax
 
 
@@ -364,7 +321,7 @@ def share_limits(axes: Sequence[Axes]) -> None:
         ax.set_ylim(-limit, limit)
 
 
-def _reference(ax: Axes, value: float, text: str, side: str = "right") -> None:
+def reference_line(ax: Axes, value: float, text: str, side: str = "right") -> None:
     ax.axhline(value, color=GRAY, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     ax.annotate(
         text,

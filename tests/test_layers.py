@@ -68,7 +68,7 @@ LAYERS = (
     ("bridge",),
     ("exporting",),
     ("plotting",),
-    ("plotting_bridge", "plotting_chains"),
+    ("plotting_bridge", "plotting_chains", "plotting_training"),
     ("report",),
     ("demo.job",),
     ("demo.page",),

@@ -18,6 +18,8 @@ OBSERVABLES = ("test_loss", "train_loss", "coupling_error")
 PAPERS = {
     "attention": "R. Rende, F. Gerace, A. Laio, S. Goldt, Mapping of attention mechanisms to a "
     "generalized Potts model, Phys. Rev. Research 6, 023057 (2024)",
+    "transformer": "A. Vaswani et al., Attention is all you need, NeurIPS 30 (2017), "
+    "arXiv:1706.03762",
     "plm": "M. Ekeberg, C. Lövkvist, Y. Lan, M. Weigt, E. Aurell, Improved contact prediction in "
     "proteins: using pseudolikelihoods to infer Potts models, Phys. Rev. E 87, 012707 (2013)",
     "mf": "F. Morcos et al., Direct-coupling analysis of residue coevolution captures native "
@@ -42,6 +44,7 @@ PAPERS_OF = {
     "curve": ("attention", "replica"),
     "sweep": ("attention", "plm", "rng"),
     "plm": ("plm", "apc", "attention"),
+    "transformer": ("transformer", "attention"),
     "factored": ("attention", "plm"),
     "mf": ("mf", "apc"),
 }
@@ -67,8 +70,8 @@ def add_commands(commands: Any) -> None:
         "Draw the figure that fits the files.",
         epilog="Curves and sweeps: learning curves with points. Fits and one data set with its "
         "true model: true against learned couplings. One fit: its training, or the scores of its "
-        "pairs and the ridges tried. One sampled data set: its chains. Another data set: the "
-        "frequencies of its states.",
+        "pairs and the ridges tried. Several trained fits: their training. One sampled data set: "
+        "its chains. Another data set: the frequencies of its states.",
     )
     plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")
@@ -141,6 +144,7 @@ def _chain_figure(paths: list[str]) -> Any:
 
 def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Any:
     from pottsattn import plotting
+    from pottsattn.plotting_training import plot_histories, plot_history
 
     kinds = set(loaded)
     if kinds <= {"curve", "sweep"}:
@@ -153,13 +157,15 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
         return _coupling_figure(loaded["fit"], truths[0])
     if kinds == {"fit"} and len(loaded["fit"]) == 1:
         fit = next(iter(loaded["fit"].values()))
-        return plotting.plot_history(fit.history) if fit.history else _score_figure(fit)
+        return plot_history(fit.history) if fit.history else _score_figure(fit)
+    if kinds == {"fit"} and all(fit.history for fit in loaded["fit"].values()):
+        return plot_histories({path: fit.history for path, fit in loaded["fit"].items()})
     if kinds == {"sequences"} and len(loaded["sequences"]) == 1:
         return plotting.plot_site_frequencies(next(iter(loaded["sequences"].values())))
     found = ", ".join(f"{len(files)} {kind}" for kind, files in loaded.items())
     raise InputError(
         f"no figure for {found}; expected curves and sweeps, fits with one data set that holds the "
-        "true model, one fit, or one data set"
+        "true model, one fit, several trained ones, or one data set"
     )
 
 

@@ -23,10 +23,10 @@ from pottsattn.plotting import (
     figure_learning_curves,
     new_figure,
     plot_couplings,
-    plot_history,
     save_figure,
     share_limits,
 )
+from pottsattn.plotting_training import plot_history
 from pottsattn.report import Section, Table, write_page
 from pottsattn.sweep import SweepTable
 from pottsattn.theory.learning_curve import LearningCurve

@@ -17,13 +17,13 @@ from pottsattn.plotting import (
     figure_learning_curves,
     new_figure,
     plot_couplings,
-    plot_history,
     plot_learning_curves,
     plot_ridge_path,
     plot_scores,
     plot_site_frequencies,
     save_figure,
 )
+from pottsattn.plotting_training import plot_histories, plot_history
 from pottsattn.sweep import SweepRow, SweepTable
 from pottsattn.theory.learning_curve import learning_curve
 
@@ -110,6 +110,18 @@ def test_history_draws_what_was_measured():
     assert [text.get_text() for text in ax.texts] == ["Bayes loss"]
     with_test = replace(history, validation_loss=history.train_loss + 0.2)
     assert "test" in texts(plot_history(with_test))
+
+
+def test_trainings_side_by_side():
+    history = make_history()
+    held_out = replace(history, validation_loss=history.train_loss + 0.2)
+    sparse = replace(history, train_loss=np.array([np.nan, 2.0, np.nan, np.nan, 1.5]))
+    ax = plot_histories({"a": history, "b": held_out, "c": sparse}, references={"Bayes loss": 0.8})
+    drawn = {line.get_label(): line.get_ydata() for line in ax.get_lines()}
+    np.testing.assert_allclose(drawn["b"], history.train_loss + 0.2)
+    np.testing.assert_allclose(drawn["c"], [2.0, 1.5])
+    assert "held-out or training loss" in ax.get_ylabel()
+    assert "Bayes loss" in texts(ax)
 
 
 def test_a_ridge_path_has_both_losses_and_the_choice():
