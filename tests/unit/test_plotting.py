@@ -121,7 +121,7 @@ def test_trainings_side_by_side():
     np.testing.assert_allclose(drawn["b"], history.train_loss + 0.2)
     np.testing.assert_allclose(drawn["c"], [2.0, 1.5])
     assert "held-out or training loss" in ax.get_ylabel()
-    assert "Bayes loss" in texts(ax)
+    assert [note.get_text() for note in ax.texts] == ["Bayes loss"]
 
 
 def test_a_ridge_path_has_both_losses_and_the_choice():
