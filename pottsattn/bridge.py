@@ -55,6 +55,7 @@ GAP_TOLERANCE = 1e-10  # nats per site: differences down to 1e-6 nats in the hel
 IDENTITY_WORK = 3e9  # multiplications of a pass over all masks, which sets its sequences
 IDENTITY_SEQUENCES = 200
 COMMON_STEPS = 5  # of pseudo-likelihood, to the point that both start from where U is learned
+FULL_STEPS = 300  # at most, of the full batch: it ends when nothing changes any more
 FIRST_STEPS, LAST_STEPS = 300, 200  # of mini-batches: the way there, and then to rest
 FRESH_STEPS = 30, 120  # with masks that are kept for the way there, and then with fresh ones
 # Predictions of a step with fresh masks, as a share of all sites and in number, at least: then the
@@ -259,18 +260,17 @@ class _Fits:
         return fit
 
     def trained(self, optimum: FitResult) -> Iterator[tuple[str, FitResult]]:
-        """Yield the fits by one-site masks: on the full batch, and on mini-batches."""
+        """Yield the fits by one-site masks: on the full batch, and on mini-batches.
+
+        The latter predict a random quarter of the sites of a sequence, in the end all of them.
+        """
         yield "full batch", self._full_batch({})
         length, n_sequences = self.train.length, self.train.n_sequences
         n_masks = max(1, length // 4)
         batches = {"batch_size": max(1, min(1024, n_sequences // 2))}
-        way = {"max_steps": FIRST_STEPS, "learning_rate": 0.1, "masks": n_masks, **batches}
-        rest = {
-            "max_steps": LAST_STEPS,
-            "learning_rate": 0.01,
-            "masks": -(-length // 2),
-            **batches,
-        }
+        rate = 0.1 if self.start is None else 0.02  # not out of the basin that all start in
+        way = {"max_steps": FIRST_STEPS, "learning_rate": rate, "masks": n_masks, **batches}
+        rest = {"max_steps": LAST_STEPS, "learning_rate": 0.01, "masks": length, **batches}
         fit = self._train(self._layer(self.start), way, rest)
         yield "mini-batch", _settled(fit, optimum.objective if self.start is None else None)
 
@@ -304,8 +304,8 @@ class _Fits:
 
     def _full_batch(self, masking: dict[str, Any]) -> FitResult:
         """Return a fit by L-BFGS, in single precision as far as it goes, then in double."""
-        first = {"optimizer": "lbfgs", "precision": "single", **masking}
-        last = {"optimizer": "lbfgs", "precision": "double", **masking}
+        first = {"optimizer": "lbfgs", "precision": "single", "max_steps": FULL_STEPS, **masking}
+        last = {**first, "precision": "double"}
         return self._train(self._layer(self.start), first, last)
 
     def _train(self, layer: FactoredAttention, *phases: dict[str, Any]) -> FitResult:

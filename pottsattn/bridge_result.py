@@ -120,7 +120,7 @@ class Bridge:
         ridge, couplings_l2, fields_l2.
     settings : dict
         Sizes and options: n_given, n_used, n_train, n_held_out, n_identity, length, n_states,
-        split_by, fields, n_heads, color_similarity, seed.
+        split_by, fields, n_heads, color_similarity.
     pairs : tuple of two arrays
         J_ij(a, b) of pseudo-likelihood and of full-batch attention, at most some thousands, for the
         figure.
