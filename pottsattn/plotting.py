@@ -25,6 +25,7 @@ from pottsattn.sweep import SweepTable
 from pottsattn.theory.learning_curve import LearningCurve
 
 __all__ = [
+    "check_figure_path",
     "figure_learning_curves",
     "new_figure",
     "plot_couplings",
@@ -100,13 +101,19 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     InputError
         Another ending, or the file cannot be written.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FIGURE_SUFFIXES:
-        raise InputError(f"a figure is written as {', '.join(FIGURE_SUFFIXES)}; got {path}")
+    suffix = check_figure_path(path)
     figure = ax.get_figure(root=True)
     assert figure is not None
     with write_whole(path) as temporary:
         figure.savefig(temporary, format=suffix[1:], dpi=160)
+
+
+def check_figure_path(path: str | os.PathLike[str]) -> str:
+    """Return how the name of a figure ends; InputError if figures are not written as that."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in FIGURE_SUFFIXES:
+        raise InputError(f"a figure is written as {', '.join(FIGURE_SUFFIXES)}; got {path}")
+    return suffix
 
 
 def plot_learning_curves(

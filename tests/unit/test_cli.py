@@ -29,10 +29,12 @@ FIT_KEYS = "converged message objective train_loss gradient_norm n_evaluations s
 FIT_KEYS += " peak_memory_bytes n_parameters resumed_from"
 COMPARED_KEYS = "file method test_loss test_loss_error train_loss coupling_error pearson"
 COMPARED_KEYS += " n_parameters converged seconds"
+BRIDGE_KEYS = "data converged interrupted identity fits masked criteria conclusions bayes_loss"
+BRIDGE_KEYS += " ridge couplings_l2 fields_l2 n_given n_used n_train n_held_out seconds"
 POINT_KEYS = "alpha ridge mask_fraction m q V test_loss bayes_loss train_loss coupling_error"
 POINT_KEYS += " accuracy converged"
 PHASE_KEYS = "zone spin_glass_scale ferromagnetic_scale first_order_bound"
-COMMANDS = "demo sample split weights fit compare theory contacts export plot info cite"
+COMMANDS = "demo sample split weights fit compare bridge theory contacts export plot info cite"
 FIGURE_STARTS = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
 SAMPLE = "sample --length 6 --states 3 --coupling-scale 1 --chains 8 --warmup 50 --thin 2"
 CURVE = "theory --states 3 --coupling-scale 1.5 --ridge 0.1 --alpha 4 1"
@@ -398,6 +400,30 @@ def test_compare_without_truth_says_null(run, run_json):
     assert "nan" not in text
     with_truth = run_json("compare", "plm.h5", "--test", "data.npy", "--truth", "model.h5")[1]
     assert with_truth == run_json("compare", "plm.h5", "--test", "data.h5")[1]
+
+
+def test_bridge_shows_that_both_coincide(run, run_json, tmp_path):
+    figure, table = tmp_path / "bridge.svg", tmp_path / "bridge.csv"
+    argv = ["bridge", "data.h5", "--mask-fraction", "0.5", "--threads", "1", "--ridge", "1"]
+    status, report = run_json(*argv, "--out", str(figure), "--csv", str(table))
+    assert status == 0
+    assert_keys(report, BRIDGE_KEYS)
+    assert (report["data"], report["figure"], report["csv"]) == (
+        "data.h5",
+        *map(str, (figure, table)),
+    )
+    assert all(criterion["met"] for criterion in report["criteria"])
+    assert [(fit["mode"], fit["fraction"]) for fit in report["masked"]] == [
+        ("fresh", 0.5),
+        ("static", 0.5),
+    ]
+    assert (report["ridge"], report["n_used"], report["color_similarity"]) == (1.0, 300, "identity")
+    assert figure.read_bytes().startswith(FIGURE_STARTS[".svg"])
+    assert table.read_text().startswith("part,name,mode,fraction,")
+    status, text, err = run(*argv)
+    assert (status, err) == (0, "")
+    assert "The same optimum, found in two ways." in text
+    assert report["conclusions"][0] in text
 
 
 def test_theory_is_the_learning_curve(run_json, tmp_path):
