@@ -57,11 +57,12 @@ IDENTITY_SEQUENCES = 200
 COMMON_STEPS = 5  # of pseudo-likelihood, to the point that both start from where U is learned
 FULL_STEPS = 300  # at most, of the full batch: it ends when nothing changes any more
 FIRST_STEPS, LAST_STEPS = 300, 200  # of mini-batches: the way there, and then to rest
-FRESH_STEPS = 30, 120  # with masks that are kept for the way there, and then with fresh ones
+FRESH_RATE = 0.01  # of Adam: lower ones keep the noise of the masks that were kept
+FRESH_STEPS = 30, 200  # with masks that are kept for the way there, and then with fresh ones
 # Predictions of a step with fresh masks, as a share of all sites and in number, at least: then the
 # noise of the masks is far below the differences that are shown.
 FRESH_PREDICTED, FEWEST_PREDICTIONS = 0.6, 30_000
-STILL, MOST_ABOVE = 5e-5, 1e-3  # nats per site, see `_settled`
+STILL, MOST_ABOVE = 2e-4, 1e-3  # nats per site, see `_settled`
 
 
 def bridge(
@@ -106,7 +107,7 @@ def bridge(
     -------
     Bridge
         Interrupted by Ctrl-C: what was done. A training on mini-batches or with fresh masks counts
-        as converged if its full-context objective changed by less than 5e-5 nats per site over the
+        as converged if its full-context objective changed by less than 2e-4 nats per site over the
         last fifth of its steps, and, with one-site masks and a convex problem, is at most 1e-3
         above the minimum.
 
@@ -297,7 +298,7 @@ class _Fits:
             "masks": n_masks,
             "batch_size": self.train.n_sequences,
             "max_steps": FRESH_STEPS[1],
-            "learning_rate": 0.005,
+            "learning_rate": FRESH_RATE,
         }
         fit = self.last = self._train(self._layer((start.fields, start.couplings)), way, rest)
         return _settled(fit)
