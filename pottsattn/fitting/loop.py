@@ -128,7 +128,8 @@ class Training:
         self._best_state: dict[str, Tensor] = {}
         self._rests, self._last_objective = 0, math.inf
         self._entries: list[tuple[float, ...]] = []
-        self._losses, self._n_losses = 0.0, 0
+        self._no_loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._losses, self._n_losses = self._no_loss, 0  # on the device, which is not waited for
         self._seconds = 0.0  # of steps
         self._kept_batches: list[MaskedBatch] = []
         self._is_full = recipe.optimizer == "lbfgs"
@@ -209,7 +210,7 @@ class Training:
             "optimizer": self._optimizer.state_dict(),
             "entries": self._entries,
             "seconds": self._seconds,
-            "losses": [self._losses, self._n_losses],
+            "losses": [float(self._losses), self._n_losses],
             "best": self.best,
             "best_state": self._best_state,
             "rest": [self._rests, self._last_objective],
@@ -223,7 +224,8 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         self._entries = [tuple(entry) for entry in state["entries"]]
         self._seconds = state["seconds"]
-        self._losses, self._n_losses = state["losses"]
+        losses, self._n_losses = state["losses"]
+        self._losses = self._no_loss + losses
         self.best, self._best_state = tuple(state["best"]), state["best_state"]
         self._rests, self._last_objective = state["rest"]
         self.at_rest, self.stopped_early = state["is_over"]
@@ -279,7 +281,7 @@ class Training:
                 objective, loss = self._wrapped(batch, 1.0 / len(batches))
                 objective.backward()
             total += objective.detach()
-            self._losses += float(loss) / self.workers.count
+            self._losses = self._losses + loss.double() / self.workers.count
         self._n_losses += 1
         self.n_evaluations += 1
         if self._is_full and self.workers.count > 1:
@@ -325,13 +327,13 @@ class Training:
         if self.validation is not None:
             batches = self.one_by_one(self.validation)
             held_out = mean_loss(self.objective, batches, self.workers)
-        (losses,) = self.workers.add([self._losses])
+        (losses,) = self.workers.add([float(self._losses)])
         masked = losses / self._n_losses if self._n_losses else math.nan
         with torch.no_grad():
             term = float(self.objective.penalty_term()) / length
         epoch = self.done / self.steps_per_epoch
         self._entries.append((epoch, masked, train, held_out, train + term, self._seconds))
-        self._losses, self._n_losses = 0.0, 0
+        self._losses, self._n_losses = self._no_loss, 0
         if self.recipe.stop_early and held_out < self.best[1]:
             self.best = (self.done, held_out)
             state = self.objective.network.state_dict()
