@@ -39,6 +39,7 @@ ONLY_FOR_NETWORKS = {
             "learning_rate",
             "schedule",
             "warmup_steps",
+            "clip_norm",
             "precision",
             "validation",
             "stop_early",
@@ -90,6 +91,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     add("--schedule", metavar="NAME", help="cosine or constant (default: cosine)")
     add("--warmup-steps", type=int, metavar="N", help="steps over which the rate rises from zero")
     add("--weight-decay", type=float, metavar="X", help="transformer: of AdamW")
+    add("--clip-norm", type=float, metavar="X", help="longest gradient (default: none; 1)")
     add("--precision", metavar="NAME", help="single, double or bfloat16 (default: single)")
     add("--validation", metavar="DATA", help="held-out data, whose loss is recorded")
     add("--stop-early", action="store_true", help="keep the least loss on the held-out data")

@@ -62,6 +62,7 @@ class Recipe:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     stop_early: bool = False
+    clip_norm: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -74,6 +75,8 @@ class Recipe:
                 f"learning_rate must be at most {HIGHEST_RATE:.0e}, got {self.learning_rate}"
             )
         check_nonnegative("weight_decay", self.weight_decay)
+        if self.clip_norm is not None:
+            check_positive("clip_norm", self.clip_norm)
 
     @property
     def patience(self) -> int:
@@ -282,6 +285,9 @@ class Training:
                 objective.backward()
             total += objective.detach()
             self._losses = self._losses + loss.double() / self.workers.count
+        if self.recipe.clip_norm is not None and not self._is_full:
+            most = self.recipe.clip_norm * self.data.length  # the objective is summed over sites
+            torch.nn.utils.clip_grad_norm_(self.objective.network.parameters(), most)
         self._n_losses += 1
         self.n_evaluations += 1
         if self._is_full and self.workers.count > 1:
@@ -372,10 +378,13 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             network.parameters(), lr=1.0, max_iter=1, max_eval=25, history_size=20,
             tolerance_grad=0.0, tolerance_change=0.0, line_search_fn="strong_wolfe",
         )  # fmt: skip
+    # Small batches of few masked sites: older squares of gradients than these tell nothing.
+    betas = (0.9, 0.999) if isinstance(network, FactoredAttention) else (0.9, 0.99)
+    options: dict[str, Any] = {"lr": recipe.rate(0), "betas": betas}
     if recipe.weight_decay > 0.0:
         decay = recipe.weight_decay
-        return torch.optim.AdamW(network.parameters(), lr=recipe.rate(0), weight_decay=decay)
-    return torch.optim.Adam(network.parameters(), lr=recipe.rate(0))
+        return torch.optim.AdamW(network.parameters(), weight_decay=decay, **options)
+    return torch.optim.Adam(network.parameters(), **options)
 
 
 def _not_yet(module: Any) -> Any:

@@ -53,6 +53,7 @@ __all__ = ["PRECISIONS", "masked_losses", "train_masked"]
 
 PRECISIONS = ("single", "double", "bfloat16")
 LEARNING_RATES = {"attention": 0.1, "transformer": 1e-3}
+CLIP_NORMS = {"attention": None, "transformer": 1.0}
 BATCH_SIZES = {"attention": 8192, "transformer": 128}
 CHECKPOINT_SECONDS = 10.0
 Sequences = SequenceDataset | SequenceFile
@@ -89,6 +90,7 @@ def train_masked(  # type: ignore[misc]
     schedule: str = "cosine",
     warmup_steps: int = 0,
     weight_decay: float = 0.0,
+    clip_norm: float | None = None,
     precision: str | None = None,
     rng: np.random.Generator | int | None = None,
     validation: Sequences | None = None,
@@ -130,6 +132,9 @@ def train_masked(  # type: ignore[misc]
         out; "cosine", which falls to zero, or "constant"; steps over which it rises from zero.
     weight_decay
         Of AdamW, for a transformer.
+    clip_norm
+        Longer gradients of the mean loss are scaled to this norm; 1 for a transformer if left out,
+        not at all for factored attention.
     precision
         "single" (of adam), "double" (of lbfgs), or "bfloat16": matrix products in half precision.
     rng
@@ -202,6 +207,7 @@ def train_masked(  # type: ignore[misc]
         warmup_steps,
         weight_decay,
         stop_early,
+        CLIP_NORMS[method] if clip_norm is None else clip_norm,
     )
     if layer is None:
         layer = FactoredAttention(

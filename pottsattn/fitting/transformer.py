@@ -29,7 +29,6 @@ VARIANTS = ("vanilla", "positional", "content", "linear")
 # Standard deviation of embeddings at the start. With 1, training stays several times longer on its
 # plateau at the loss of independent sites.
 EMBEDDING_SCALE = 0.3
-READOUT_SCALE = 0.02
 NUMBERS_AT_ONCE = 1 << 24  # activations of one layer that exist together
 
 
@@ -238,8 +237,6 @@ class MaskedTransformer(nn.Module):
                 nn.init.ones_(parameter)
             elif name in ("symbols.weight", "positions.weight"):
                 nn.init.normal_(parameter, std=EMBEDDING_SCALE, generator=generator)
-            elif name == "readout.weight":  # so that the first loss is about log C
-                nn.init.normal_(parameter, std=READOUT_SCALE, generator=generator)
             else:
                 nn.init.xavier_uniform_(parameter, generator=generator)
 

@@ -324,7 +324,7 @@ def test_odd_sizes(shape, options, rng):
         kept = {name: options[name] for name in options if network is None or name not in
                 ("n_heads", "color_similarity")}  # fmt: skip
         fit = train_masked(tiny, network, rng=0, max_steps=8, **{**kept, **more})
-        assert 0.0 < fit.train_loss < 2.0 * np.log(n_states)
+        assert 0.0 < fit.train_loss < 3.0 * np.log(n_states)
         assert np.isfinite(fit.log_conditionals(sequences)).all()
 
 
