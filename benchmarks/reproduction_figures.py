@@ -84,8 +84,8 @@ def _column(found: Results, name: str) -> tuple[float, float]:
 
 
 def _draw_training(results: Results, large: int, out: Path) -> list[str]:
-    """Draw the loss against epochs and against seconds."""
-    by_epochs, by_seconds = new_figure(2)
+    """Draw the loss against epochs."""
+    (ax,) = new_figure(width=6.4, height=4.2)
     rows = []
     series = [("factored attention, 1 layer", BLUE, _of(results, "attention", n_sequences=large))]
     for layers, heads, variant, label, color in NETWORKS:
@@ -94,29 +94,19 @@ def _draw_training(results: Results, large: int, out: Path) -> list[str]:
     for label, color, found in series:
         for number, one in enumerate(found):
             curve = one["result"]["curve"]
-            rows += [
-                (label, one["seed"], *row)
-                for row in zip(curve["epochs"], curve["seconds"], curve["excess"], strict=True)
-            ]
-            for ax, name in ((by_epochs, "epochs"), (by_seconds, "seconds")):
-                ax.plot(
-                    curve[name],
-                    curve["excess"],
-                    color=color,
-                    linewidth=1.2,
-                    marker=".",
-                    markersize=3,
-                    alpha=0.8,
-                    label=label if number == 0 else None,
-                )
-    for ax, label in ((by_epochs, "epochs"), (by_seconds, "seconds of training, one thread")):
-        ax.set_yscale("log")
-        ax.set_xscale("log")
-        ax.set_xlabel(label)
-        ax.set_ylabel("excess held-out loss over the Bayes loss (nats)")
-    by_epochs.legend(fontsize=8, frameon=False, loc="lower left")
-    save_figure(by_epochs, out / "training.png")
-    write_csv(out / "training.csv", ("network", "seed", "epochs", "seconds", "excess"), rows)
+            points = zip(curve["epochs"], curve["excess"], strict=True)
+            rows += [(label, one["seed"], *point) for point in points]
+            style = {"color": color, "linewidth": 1.2, "marker": ".", "markersize": 3}
+            name = label if number == 0 else None
+            ax.plot(curve["epochs"], curve["excess"], alpha=0.8, label=name, **style)
+    ax.set_yscale("log")
+    ax.set_xscale("log")
+    ax.set_xlim(left=0.02)
+    ax.set_xlabel("epochs (visits of every sequence)")
+    ax.set_ylabel("excess held-out loss over the Bayes loss (nats)")
+    ax.legend(fontsize=8, frameon=False, loc="lower left")
+    save_figure(ax, out / "training.png")
+    write_csv(out / "training.csv", ("network", "seed", "epochs", "excess"), rows)
     return []
 
 
@@ -146,7 +136,7 @@ def _draw_ingredients(results: Results, large: int, out: Path) -> list[str]:
     """Draw the final excess of every network."""
     (ax,) = new_figure(width=6.4, height=3.6)
     rows, names = [], []
-    lines = ["", "| network | parameters | excess loss | seconds |", "|---|---|---|---|"]
+    lines = ["", "| network | parameters | excess loss |", "|---|---|---|"]
     entries = []
     for layers, heads, variant, label in INGREDIENTS:
         sizes = {"layers": layers, "heads": heads, "variant": variant, "n_sequences": large}
@@ -160,8 +150,7 @@ def _draw_ingredients(results: Results, large: int, out: Path) -> list[str]:
             ax.plot(one["result"]["excess"], -at, ".", color=GRAY, markersize=3, zorder=1)
         names.append(label)
         rows.append((label, len(found), excess, error, found[0]["result"]["n_parameters"]))
-        seconds = _text(*_column(found, "seconds"), digits=0)
-        lines.append(f"| {label} | {rows[-1][-1]} | {_text(excess, error)} | {seconds} |")
+        lines.append(f"| {label} | {rows[-1][-1]} | {_text(excess, error)} |")
     ax.set_yticks([-at for at in range(len(names))], names, fontsize=9)
     ax.set_xscale("log")
     ax.set_xlabel(EXCESS)
