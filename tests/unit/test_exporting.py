@@ -286,5 +286,5 @@ def test_fit_by_mean_field(tmp_path, capsys):
     assert "mf, converged: mean-field equations solved, pseudocount 0.3" in capsys.readouterr().out
     for option in ("--ridge 1", "--couplings-l2 1", "--fields-l2 1", "--fields none"):
         assert main([*command, *option.split()]) == 1
-        assert "applies to plm and factored and attention, not to mf" in capsys.readouterr().err
+        assert "applies to plm, factored and attention, not to mf" in capsys.readouterr().err
     assert main([*command[:3], "plm", "--out", out, "--pseudocount", "0.3"]) == 1
