@@ -34,7 +34,7 @@ from pottsattn._validate import (
     check_kind,
 )
 from pottsattn.bridge_identity import check_identity, draw_layers
-from pottsattn.bridge_judge import MAX_PATTERNS, Judge, coupling_pairs_of, set_layer
+from pottsattn.bridge_judge import MAX_PATTERNS, Judge, coupling_pairs_of
 from pottsattn.bridge_result import Bridge
 from pottsattn.couplings import Couplings
 from pottsattn.dataset import SequenceDataset, split
@@ -338,7 +338,9 @@ class _Fits:
             color_similarity=self.factors["color_similarity"],
             fields=self.options["fields"],
         )
-        return layer if start is None else set_layer(layer, *start)
+        if start is not None:
+            layer.set_parameters(*start)
+        return layer
 
 
 def _settled(fit: FitResult, minimum: float | None = None) -> FitResult:

@@ -14,10 +14,11 @@ from pottsattn.couplings import Couplings, inner_product
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.attention import FactoredAttention
 from pottsattn.fitting.masking import Masking
+from pottsattn.fitting.objective import Objective
 from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.result import FitResult
 
-__all__ = ["MAX_PATTERNS", "Judge", "coupling_pairs_of", "set_layer"]
+__all__ = ["MAX_PATTERNS", "Judge", "coupling_pairs_of"]
 
 Array = NDArray[np.float64]
 JUDGED_MASKS = 100_000  # hidden sites of held-out sequences, at least
@@ -96,16 +97,6 @@ class Judge:
         return math.nan if self._truth is None else coupling_error(fit, self._truth)
 
 
-def set_layer(layer: FactoredAttention, fields: Array, couplings: Couplings) -> FactoredAttention:
-    """Return the layer with these parameters."""
-    interactions, similarity = couplings.factors()
-    with torch.no_grad():
-        layer.interactions.copy_(torch.from_numpy(interactions))
-        layer.color_similarity.copy_(torch.from_numpy(similarity))
-        layer.fields.copy_(torch.from_numpy(fields))
-    return layer
-
-
 def _gauged(fit: FitResult) -> Couplings:
     return fit.couplings.zero_sum(fit.fields)[1]
 
@@ -123,7 +114,8 @@ def _masked_loss(fit: FitResult, test: SequenceDataset, fraction: float) -> floa
     """Return the loss of hidden sites with the rest as context; the masks are always the same."""
     n_heads = fit.couplings.n_heads
     layer = FactoredAttention(fit.length, fit.n_states, n_heads, color_similarity="learned")
-    set_layer(layer.double(), fit.fields, fit.couplings)
+    layer.double().set_parameters(fit.fields, fit.couplings)
+    objective = Objective(layer, Penalty(0.0, 0.0), n_threads=1)
     wanted = math.ceil(JUDGED_MASKS / (test.n_sequences * fit.length * fraction))
     masking = Masking(fit.length, fit.n_states, min(wanted, MAX_PATTERNS), fraction)
     total = norm = 0.0
@@ -132,14 +124,9 @@ def _masked_loss(fit: FitResult, test: SequenceDataset, fraction: float) -> floa
         part = np.arange(start, min(start + step, test.n_sequences))
         weights = torch.from_numpy(test.normalized_weights[part])
         batch = masking.batch(part, test.sequences[part], weights, 0)
-        logits = layer(batch.context)
-        losses = (
-            torch.logsumexp(logits, 2) - logits.gather(2, batch.targets.long()[..., None])[..., 0]
-        )
         assert batch.predicted is not None
-        counted = batch.weights[:, None] * batch.predicted
-        total += float((counted * losses).sum())
-        norm += float(counted.sum())
+        total += float(objective.loss(batch))
+        norm += float((batch.weights[:, None] * batch.predicted).sum())
     return total / norm if norm > 0.0 else math.nan
 
 

@@ -27,7 +27,7 @@ from pottsattn._validate import (
     check_weights,
 )
 from pottsattn.potts import PottsModel
-from pottsattn.weights import check_weights_path, read_weights
+from pottsattn.weights import WeightedSequences, check_weights_path, read_weights
 
 __all__ = ["SequenceDataset", "read_dataset", "split"]
 
@@ -36,7 +36,7 @@ ALIGNMENT_SUFFIXES = (".fasta", ".fa", ".a2m")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SequenceDataset:
+class SequenceDataset(WeightedSequences):
     """Sequences of integer states with what is needed to interpret them.
 
     Parameters
@@ -104,23 +104,6 @@ class SequenceDataset:
     def is_weighted(self) -> bool:
         """Whether sequences carry weights."""
         return self.weights is not None
-
-    @property
-    def normalized_weights(self) -> NDArray[np.float64]:
-        """Weights with sum 1, shape (n_sequences,)."""
-        if self.weights is None:
-            return np.full(self.n_sequences, 1.0 / self.n_sequences)
-        return self.weights / self.weights.sum()
-
-    @property
-    def effective_size(self) -> float:
-        """M_eff: the sum of the weights, or M."""
-        return float(self.n_sequences if self.weights is None else self.weights.sum())
-
-    @property
-    def alpha(self) -> float:
-        """Sequences per site, M_eff / L."""
-        return self.effective_size / self.length
 
     def site_frequencies(self) -> NDArray[np.float64]:
         """Return f_i(a), weighted, shape (length, n_states)."""

@@ -22,6 +22,7 @@ from pottsattn._storage import open_hdf5, read_only
 from pottsattn._validate import InputError, check_at_least, check_weights
 from pottsattn.dataset import SequenceDataset
 from pottsattn.potts import PottsModel
+from pottsattn.weights import WeightedSequences
 
 if TYPE_CHECKING:
     import h5py
@@ -42,7 +43,7 @@ class _Handle:
     chunk: Callable[[int], NDArray[np.uint8]]
 
 
-class SequenceFile:
+class SequenceFile(WeightedSequences):
     """Sequences of a file, indexed like the array of shape (n_sequences, length) that they are.
 
     `file[3]` is a sequence; `file[a:b:step]`, `file[[5, 2, 5]]` and `file[mask]` are copies of
@@ -169,23 +170,6 @@ class SequenceFile:
         with open_hdf5(self.path, "sequences") as file:
             self._check_unchanged(file)
             return check_weights(file["weights"][()], self.n_sequences)
-
-    @property
-    def normalized_weights(self) -> NDArray[np.float64]:
-        """Weights with sum 1, shape (n_sequences,)."""
-        if self.weights is None:
-            return np.full(self.n_sequences, 1.0 / self.n_sequences)
-        return self.weights / self.weights.sum()
-
-    @property
-    def effective_size(self) -> float:
-        """M_eff: the sum of the weights, or M."""
-        return float(self.n_sequences if self.weights is None else self.weights.sum())
-
-    @property
-    def alpha(self) -> float:
-        """Sequences per site, M_eff / L."""
-        return self.effective_size / self.length
 
     @cached_property
     def model(self) -> PottsModel | None:

@@ -1,4 +1,4 @@
-"""Sequence weights in files of their own, to be computed once and used again.
+"""Sequence weights: what follows from them, and files of their own, to be used again.
 
 A text file has one weight a line, in the order of the sequences; a first line that is no number is
 a header. Numbers are written such that they read back to the bit.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,9 +16,47 @@ from numpy.typing import ArrayLike, NDArray
 from pottsattn._storage import write_csv, write_whole
 from pottsattn._validate import InputError, check_array, check_weights
 
-__all__ = ["check_weights_path", "read_weights", "write_weights"]
+__all__ = ["WeightedSequences", "check_weights_path", "read_weights", "write_weights"]
 
 SUFFIXES = (".csv", ".txt", ".npy")
+
+
+class _Weighted(Protocol):
+    """What a class that takes `WeightedSequences` has."""
+
+    @property
+    def n_sequences(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def weights(self) -> NDArray[np.float64] | None: ...
+    @property
+    def effective_size(self) -> float: ...
+
+
+class WeightedSequences:
+    """What weights imply for sequences in memory and in a file.
+
+    A class that takes this has `n_sequences`, `length` and `weights`: shape (n_sequences,), or None
+    where every sequence counts 1.
+    """
+
+    @property
+    def normalized_weights(self: _Weighted) -> NDArray[np.float64]:
+        """Weights with sum 1, shape (n_sequences,)."""
+        if self.weights is None:
+            return np.full(self.n_sequences, 1.0 / self.n_sequences)
+        return self.weights / self.weights.sum()
+
+    @property
+    def effective_size(self: _Weighted) -> float:
+        """M_eff: the sum of the weights, or M."""
+        return float(self.n_sequences if self.weights is None else self.weights.sum())
+
+    @property
+    def alpha(self: _Weighted) -> float:
+        """Sequences per site, M_eff / L."""
+        return self.effective_size / self.length
 
 
 def check_weights_path(path: str | os.PathLike[str]) -> str:

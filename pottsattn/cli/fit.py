@@ -130,6 +130,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         _check_rows(arguments, "--errors")
     if arguments.ridge == "auto":
         _check_rows(arguments, "--ridge auto")
+        if arguments.mask_fraction is not None or arguments.mask_mode == "static":
+            raise InputError("--ridge auto is for masks of one site, fresh; give --ridge a number")
     if worker_rank() is not None and method not in TRAINED:
         raise InputError(f"torchrun is for {' and '.join(TRAINED)}; {method} takes --threads")
     check_output(arguments.out, arguments.data, arguments.init, arguments.validation)

@@ -250,6 +250,24 @@ class FactoredAttention(nn.Module):
         )
         return fields, Couplings(rows, similarity)
 
+    @torch.no_grad()
+    def set_parameters(self, fields: NDArray[np.float64], couplings: Couplings) -> None:
+        """Take h and (A, U) of factored couplings with as many heads.
+
+        Raises
+        ------
+        InputError
+            The couplings have another number of heads, or A is no parameter of this layer.
+        """
+        if self.attention != "free" or self.head_dimension is not None:
+            raise InputError("only free attention without a head_dimension takes any A")
+        interactions, similarity = couplings.factors()
+        if len(interactions) != self.n_heads:
+            raise InputError(f"{len(interactions)} heads for a layer that has {self.n_heads}")
+        self.interactions.copy_(torch.from_numpy(interactions))
+        self.color_similarity.copy_(torch.from_numpy(similarity))
+        self.fields.copy_(torch.from_numpy(fields))
+
 
 def _fixed_similarity(
     color_similarity: str | ArrayLike, n_heads: int, n_states: int

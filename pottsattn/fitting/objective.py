@@ -74,10 +74,12 @@ class Objective(nn.Module):
         """Return the sum over rows and predicted sites of weight times -log P."""
         network = self.network
         if isinstance(network, MaskedTransformer):
-            return _transformer_loss(network, batch)
-        if gathers(network, batch):
+            if batch.one_site:
+                return _one_by_one(network, batch)
+        elif gathers(network, batch):
             return gathered_loss(network, batch, self.n_threads)
-        losses = _losses(network(batch.context), batch.targets)
+        mask = None if batch.one_site else batch.context == network.n_states
+        losses = _losses(network(batch.context, mask), batch.targets)
         if batch.predicted is not None:
             losses = losses * batch.predicted
         return (batch.weights[:, None] * losses).sum()
@@ -93,13 +95,8 @@ class Objective(nn.Module):
         return total
 
 
-def _transformer_loss(network: MaskedTransformer, batch: MaskedBatch) -> Tensor:
-    if not batch.one_site:
-        logits = network(batch.context, batch.context == network.n_states)
-        losses = _losses(logits, batch.targets)
-        if batch.predicted is not None:
-            losses = losses * batch.predicted
-        return (batch.weights[:, None] * losses).sum()
+def _one_by_one(network: MaskedTransformer, batch: MaskedBatch) -> Tensor:
+    """Return the loss of one-site masks: a transformer needs a pass for each of them."""
     n_rows, length = batch.targets.shape
     if batch.predicted is None:
         sites = torch.arange(length, device=batch.targets.device).expand(n_rows, length)

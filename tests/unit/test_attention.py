@@ -307,3 +307,18 @@ def test_state_dict_holds_what_is_learned():
         "color_similarity",
         "fields",
     }
+
+
+def test_parameters_can_be_set(rng):
+    layer, other = random_layer(3, "learned"), random_layer(3, "learned")
+    with torch.no_grad():
+        other.fields.zero_()
+        other.interactions.zero_()
+    other.set_parameters(*layer.implied_couplings())
+    sequences = torch.from_numpy(rng.integers(N_STATES, size=(4, LENGTH), dtype=np.uint8))
+    torch.testing.assert_close(other(sequences), layer(sequences))
+    with pytest.raises(InputError, match="3 heads for a layer that has 2"):
+        random_layer(2, "learned").set_parameters(*layer.implied_couplings())
+    softmax = FactoredAttention(LENGTH, N_STATES, attention="softmax")
+    with pytest.raises(InputError, match="only free attention without a head_dimension"):
+        softmax.set_parameters(*random_layer(1, "learned").implied_couplings())

@@ -250,6 +250,10 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{FIT} --max-steps 0", "max_steps must be at least 1"),
         (f"{FIT} --ridge much", "ridge must be a number or auto, got 'much'"),
         (f"{FIT} --ridge auto --couplings-l2 1", "either --ridge auto or --couplings-l2"),
+        (
+            "fit data.h5 --method attention --out out.h5 --ridge auto --mask-fraction 0.2",
+            "--ridge auto is for masks of one site, fresh",
+        ),
         (f"{FIT} --ridge auto --symmetric", "--ridge auto is for fits whose rows are solved one"),
         (f"{FACTORED} --ridge auto --heads 2", "--ridge auto is for fits whose rows"),
         (f"{FIT} --ridge auto --init fit.h5", "--ridge auto finds its own start"),
