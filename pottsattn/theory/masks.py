@@ -126,7 +126,7 @@ class FreshMaskEquations(Equations):
     def _overlaps(self, averages: SiteAverages, roughness: float) -> NDArray[np.float64]:
         given = self._given
         penalty = given.alpha * self._spread * roughness / given.multiplicity
-        self.student = replace(given, ridge=given.ridge + penalty)
+        self.student = replace(given, ridge=given.ridge + penalty / given.ridge_scale)
         self.averages = averages
         self.conjugates = self.student.conjugates(averages)
         overlaps = self.student.train_overlaps(self.conjugates)

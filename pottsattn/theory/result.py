@@ -51,6 +51,8 @@ class LearningCurve:
         J of the SK-Potts teacher, in units of k_B T.
     estimator : {"factored", "full"}
         The student: one fixed color matrix, or a free C x C block per pair.
+    n_heads : int
+        Heads of the factored student; 1 for the full one.
     ridge_kind : {"fixed", "optimal"}
         Whether the ridge was given or minimises the test loss at each alpha.
     mask_mode : {"fresh", "static"} or None
@@ -89,6 +91,7 @@ class LearningCurve:
     n_states: int
     coupling_scale: float
     estimator: str
+    n_heads: int
     ridge_kind: str
     mask_mode: str | None
     phase: PhaseZone
@@ -115,11 +118,12 @@ class LearningCurve:
 
     def __repr__(self) -> str:
         masks = f"{self.mask_mode} masks, " if self.mask_mode else ""
+        heads = f" with {self.n_heads} heads" if self.n_heads > 1 else ""
         n_solved = int(self.converged.sum())
         state = "converged" if self.converged.all() else f"NOT converged: {self.message}"
         return (
             f"LearningCurve(n_states={self.n_states}, coupling_scale={self.coupling_scale:g}, "
-            f"{self.estimator}, {self.ridge_kind} ridge, {masks}"
+            f"{self.estimator}{heads}, {self.ridge_kind} ridge, {masks}"
             f"{n_solved}/{len(self.alpha)} points, zone {self.phase.zone}, {state})"
         )
 
@@ -172,6 +176,7 @@ class LearningCurve:
                 n_states=int(file.attrs["n_states"]),
                 coupling_scale=float(file.attrs["coupling_scale"]),
                 estimator=str(file.attrs["estimator"]),
+                n_heads=int(file.attrs.get("n_heads", 1)),  # absent in version 0.1
                 ridge_kind=str(file.attrs["ridge_kind"]),
                 mask_mode=None if mask_mode is None else str(mask_mode),
                 phase=PhaseZone(**json.loads(file.attrs["phase"])),
