@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pottsattn.theory.gaussian import mean_loss
+from pottsattn.theory.readout import mean_loss
 from pottsattn.theory.result import LearningCurve
 from pottsattn.theory.solver import SolvedPoint, StudentSolver, unsolved
 from pottsattn.theory.tracing import check_task, trace

@@ -25,8 +25,8 @@ from pottsattn._validate import (
     check_nonnegative,
 )
 from pottsattn.theory.ensemble import phase_zone
-from pottsattn.theory.gaussian import mean_accuracy, mean_loss
 from pottsattn.theory.masks import MASK_MODES, check_mask_fraction, mask_solver
+from pottsattn.theory.readout import mean_accuracy, mean_loss
 from pottsattn.theory.result import LearningCurve
 from pottsattn.theory.solver import SolvedPoint, StudentSolver, unsolved
 from pottsattn.theory.student import ESTIMATORS, ensemble_student
@@ -166,6 +166,7 @@ def trace(
         converged=np.array([not point.problem for point in ordered]),
         n_iterations=np.array([point.n_iterations for point in ordered]),
         quadrature_error=column(lambda point: point.quadrature_error),
+        loss_error=column(lambda point: point.loss_error),
         message=_message(ordered),
     )
     if not curve.converged.all():

@@ -244,7 +244,7 @@ def test_json_keys_are_the_published_ones():
     plain = learning_curve(2, 1.0, [1.0], 0.1).to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert set(plain) == {"points", "phase"}
-    assert tuple(plain["points"][0]) == POINT_KEYS
+    assert tuple(plain["points"][0]) == (*POINT_KEYS, "confidence", "loss_error")
     assert plain["points"][0]["mask_fraction"] is None
     assert plain["points"][0]["converged"] is True
     assert plain["phase"] == {
