@@ -48,6 +48,7 @@ ESTIMATOR_LABELS = {
     "factored": "theory, factored couplings",
     "full": "theory, full couplings (plmDCA)",
 }
+HEADS_LINES: tuple[Any, ...] = ((0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 MASK_COLORS = (GREEN, PURPLE, SKY, ORANGE)
 OBSERVABLE_LABELS = {
     "test_loss": "test loss (nats per masked site)",
@@ -211,6 +212,9 @@ def _draw(
         order = np.argsort(curve.alpha)
         style: dict[str, Any] = dict(ESTIMATOR_LINES[curve.estimator])
         label = ESTIMATOR_LABELS[curve.estimator]
+        if curve.n_heads > 1:
+            label = f"theory, {curve.n_heads} heads"
+            style["linestyle"] = HEADS_LINES[curve.n_heads % len(HEADS_LINES)]
         if curve.mask_mode is not None:
             key = masks_of(curve)
             assert key is not None
@@ -261,6 +265,8 @@ def _residuals(
         if not error > 0.0 or (observable == "train_loss" and mean.point.mask_mode is not None):
             continue
         for curve in curves:
+            if curve.n_heads > 1:  # fits of a sweep have one
+                continue
             same = ESTIMATOR_OF.get(mean.point.method) == curve.estimator
             at = np.flatnonzero(curve.alpha == mean.point.alpha)
             if same and len(at) and masks_of(curve) == masks_of(mean.point):

@@ -39,6 +39,9 @@ def add_commands(commands: Any) -> None:
         "--estimator", default="factored", metavar="NAME", help="factored (attention) or full (plm)"
     )
     theory.add_argument(
+        "--heads", type=int, default=1, metavar="H", help="color matrices of the factored student"
+    )
+    theory.add_argument(
         "--mask-fraction",
         type=float,
         metavar="R",
@@ -55,7 +58,8 @@ def add_commands(commands: Any) -> None:
 def _theory(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from pottsattn.theory.learning_curve import learning_curve, optimal_ridge
+    from pottsattn.theory.learning_curve import learning_curve
+    from pottsattn.theory.optimum import optimal_ridge
 
     if arguments.out is not None:
         if Path(arguments.out).suffix.lower() not in CURVE_SUFFIXES:
@@ -65,6 +69,7 @@ def _theory(arguments: argparse.Namespace) -> int:
         raise InputError(f"--mask-mode {arguments.mask_mode} needs --mask-fraction R")
     student = {
         "estimator": arguments.estimator,
+        "n_heads": arguments.heads,
         "mask_fraction": arguments.mask_fraction,
         "mask_mode": arguments.mask_mode or "fresh",
     }

@@ -28,7 +28,8 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training import train_masked
 from pottsattn.sampling.sampler import SampleResult, sample
 from pottsattn.sweep import SweepRow, SweepTable
-from pottsattn.theory.learning_curve import LearningCurve, learning_curve, optimal_ridge
+from pottsattn.theory.learning_curve import LearningCurve, learning_curve
+from pottsattn.theory.optimum import optimal_ridge
 
 __all__ = [
     "CURVE_ALPHAS",

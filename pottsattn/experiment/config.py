@@ -27,8 +27,8 @@ from pottsattn._validate import (
 )
 from pottsattn.experiment.plan import ESTIMATOR_OF, METHODS, FitTask, Instance
 from pottsattn.sampling.schedule import Schedule
-from pottsattn.theory.learning_curve import optimal_ridge
 from pottsattn.theory.masks import MASK_MODES
+from pottsattn.theory.optimum import optimal_ridge
 
 __all__ = ["SweepConfig", "read_config"]
 

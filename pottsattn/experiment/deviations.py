@@ -19,7 +19,8 @@ import numpy as np
 from pottsattn._validate import ConvergenceWarning, InputError, check_choice
 from pottsattn.experiment.plan import ESTIMATOR_OF
 from pottsattn.sweep import OBSERVABLES, SweepPoint, SweepRow, SweepTable
-from pottsattn.theory.learning_curve import LearningCurve, learning_curve, optimal_ridge
+from pottsattn.theory.learning_curve import LearningCurve, learning_curve
+from pottsattn.theory.optimum import optimal_ridge
 
 __all__ = [
     "Deviation",

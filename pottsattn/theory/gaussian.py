@@ -12,7 +12,7 @@ chosen so that exchanging colors exchanges coordinates: one node per orbit remai
 occupation numbers. comb(n + C - 2, C - 1) nodes of at most n + 1 distinct fields replace n^(C - 1)
 nodes of C fields, few enough for every C, and nothing is random.
 
-Test loss and accuracy need neither prox nor nodes: they are one-dimensional integrals for any C.
+What is read out of the solution needs neither prox nor nodes (`readout`).
 
 References
 ----------
@@ -39,8 +39,6 @@ __all__ = [
     "Nodes",
     "SiteAverages",
     "gauss_hermite_nodes",
-    "mean_accuracy",
-    "mean_loss",
     "points_per_direction",
 ]
 
@@ -50,7 +48,6 @@ NODE_BUDGETS = (400, 3000, 40000)  # of the coarse, the middle and the fine rule
 POINT_LIMITS = (64, 256, 1024)  # per direction; they bind for C = 2 only
 NEGLIGIBLE_WEIGHT = 1e-13
 WARM_STEPS = 8
-LOG_STEP = 0.25  # of log s; the error is exp(-pi^2 / step)
 NEWTON_STEP = 1e-6  # last step of a quadratically convergent iteration: errors near its square
 
 
@@ -187,59 +184,6 @@ def _occupations(n_items: int, n_levels: int) -> Array:
     bars = bars.reshape(-1, n_levels - 1)  # also right for one level: one way, no bars
     ends = np.ones((len(bars), 1), dtype=np.int64)
     return (np.diff(np.hstack([-ends, bars, n_slots * ends]), axis=1) - 1).astype(np.float64)
-
-
-def mean_loss(n_states: int, m: float, q: float) -> float:
-    """Return E[log sum_a exp(u_a) - u_y] at u = m P e_y + sqrt(q) P z, in nats.
-
-    With log x = int_0^inf (e^-s - e^(-s x)) ds / s and iid z (the loss ignores a common shift),
-
-        E log sum_a e^(u_a) = int ds/s ( e^-s - psi(s e^m) psi(s)^(C - 1) ),
-        psi(s) = E exp(-s e^(sqrt(q) z)),
-
-    by the trapezoid rule in log s and in z, which converges exponentially for both: absolute error
-    below 1e-12.
-    """
-    scale = math.sqrt(q)
-    reach = 8.5 * scale
-    n_steps = math.ceil((45.0 + 2.0 * reach + max(m, 0.0)) / LOG_STEP)
-    log_s = 5.0 + reach - LOG_STEP * np.arange(n_steps, dtype=np.float64)
-    with_signal = _laplace_transform(log_s + m, scale)
-    without = _laplace_transform(log_s, scale)
-    integrand = _decay(log_s) - with_signal * without ** (n_states - 1)
-    return float(LOG_STEP * integrand.sum() - m)
-
-
-def _laplace_transform(log_s: Array, scale: float) -> Array:
-    """Return E exp(-s e^(scale z)) on a grid of log s that falls in steps of LOG_STEP."""
-    if scale < 1.0:
-        z = np.arange(-8.5, 8.75, 0.25)
-        density = np.exp(-0.5 * z * z)
-        average: Array = _decay(log_s[:, None] + scale * z) @ density
-        return average / density.sum()
-    # For wide fields let both grids share their step: the average becomes a convolution.
-    n_reach = math.ceil(8.5 * scale / LOG_STEP)
-    offsets = LOG_STEP * np.arange(-n_reach, n_reach + 1)
-    density = np.exp(-0.5 * (offsets / scale) ** 2)
-    padded = log_s[0] - LOG_STEP * np.arange(-n_reach, len(log_s) + n_reach)
-    return np.convolve(_decay(padded), density / density.sum(), mode="valid")
-
-
-def _decay(log_s: Array) -> Array:
-    """Return exp(-s); it is zero from log s = 7 on, and e^(log s) overflows at 710."""
-    return np.exp(-np.exp(np.minimum(log_s, 7.0)))
-
-
-def mean_accuracy(n_states: int, m: float, q: float) -> float:
-    """Return P(argmax_a u_a = y) at u = m P e_y + sqrt(q) P z.
-
-    It is int phi(z) Phi(z + m / sqrt(q))^(C - 1) dz, by the trapezoid rule.
-    """
-    from scipy.special import ndtr
-
-    z = np.arange(-8.5, 8.5, 0.05)
-    density = np.exp(-0.5 * z * z)
-    return float(density @ ndtr(z + m / math.sqrt(q)) ** (n_states - 1) / density.sum())
 
 
 @njit

@@ -126,11 +126,12 @@ class FreshMaskEquations(Equations):
     def _overlaps(self, averages: SiteAverages, roughness: float) -> NDArray[np.float64]:
         given = self._given
         penalty = given.alpha * self._spread * roughness / given.multiplicity
-        self.student = replace(given, ridge=given.ridge + penalty)
+        self.student = replace(given, ridge=given.ridge + penalty / given.ridge_scale)
         self.averages = averages
         self.conjugates = self.student.conjugates(averages)
         overlaps = self.student.train_overlaps(self.conjugates)
-        return np.maximum(np.append(overlaps, self.student.power(self.conjugates)), TINY)
+        self.overlaps = np.maximum(np.append(overlaps, self.student.power(self.conjugates)), TINY)
+        return self.overlaps
 
     def cold_start(self) -> NDArray[np.float64]:
         """Return (m, q, V, p) from the conjugates of a student that predicts uniformly."""
@@ -138,10 +139,15 @@ class FreshMaskEquations(Equations):
         return self._overlaps(SiteAverages(miss, miss, miss, 0.0), miss)
 
     def point(
-        self, values: NDArray[np.float64], n_iterations: int, change: float, problem: str
+        self,
+        values: NDArray[np.float64],
+        n_iterations: int,
+        change: float,
+        loss_error: float,
+        problem: str,
     ) -> SolvedPoint:
         """Return the solution at `values`, where the last evaluation was."""
-        point = super().point(values, n_iterations, change, problem)
+        point = super().point(values, n_iterations, change, loss_error, problem)
         return replace(point, ridge=self._given.ridge)
 
 

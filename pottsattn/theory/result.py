@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pottsattn._display import html_table
 from pottsattn._storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
 from pottsattn.theory.ensemble import PhaseZone
+from pottsattn.theory.readout import mean_confidence
 
 __all__ = ["LearningCurve"]
 
@@ -34,7 +36,8 @@ POINT_KEYS = (
     "accuracy",
     "converged",
 )
-COLUMNS = (*POINT_KEYS, "n_iterations", "quadrature_error")
+COLUMNS = (*POINT_KEYS, "n_iterations", "quadrature_error", "loss_error")
+NEW_COLUMNS = ("loss_error",)  # absent in files of version 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +54,8 @@ class LearningCurve:
         J of the SK-Potts teacher, in units of k_B T.
     estimator : {"factored", "full"}
         The student: one fixed color matrix, or a free C x C block per pair.
+    n_heads : int
+        Heads of the factored student; 1 for the full one.
     ridge_kind : {"fixed", "optimal"}
         Whether the ridge was given or minimises the test loss at each alpha.
     mask_mode : {"fresh", "static"} or None
@@ -80,8 +85,13 @@ class LearningCurve:
     n_iterations : ndarray of int
         Evaluations of the equations.
     quadrature_error : ndarray
-        Largest relative change of one evaluation of m, q or V when the Gaussian nodes were last
-        refined; the error of the values is smaller unless the finest rule was reached.
+        Largest relative change of one evaluation of m, q or V when the average over the fields was
+        last refined; the error that is left is smaller.
+    loss_error : ndarray
+        Estimated numerical error of the test loss, in nats.
+    confidence : ndarray
+        Mean probability of the most probable color; equals `accuracy` where the student is
+        calibrated, exceeds it where it is overconfident.
     message : str
         Why points are missing or not converged; "converged" otherwise.
     """
@@ -89,6 +99,7 @@ class LearningCurve:
     n_states: int
     coupling_scale: float
     estimator: str
+    n_heads: int
     ridge_kind: str
     mask_mode: str | None
     phase: PhaseZone
@@ -106,7 +117,16 @@ class LearningCurve:
     converged: NDArray[np.bool_]
     n_iterations: NDArray[np.int64]
     quadrature_error: NDArray[np.float64]
+    loss_error: NDArray[np.float64]
     message: str
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float64]:
+        """Mean probability of the most probable color."""
+        points = zip(self.m.tolist(), self.q.tolist(), strict=True)
+        return np.array(
+            [mean_confidence(self.n_states, m, q) if q > 0.0 else np.nan for m, q in points]
+        )
 
     def _repr_html_(self) -> str:
         points = zip(self.alpha.tolist(), self.test_loss.tolist(), strict=True)
@@ -115,11 +135,12 @@ class LearningCurve:
 
     def __repr__(self) -> str:
         masks = f"{self.mask_mode} masks, " if self.mask_mode else ""
+        heads = f" with {self.n_heads} heads" if self.n_heads > 1 else ""
         n_solved = int(self.converged.sum())
         state = "converged" if self.converged.all() else f"NOT converged: {self.message}"
         return (
             f"LearningCurve(n_states={self.n_states}, coupling_scale={self.coupling_scale:g}, "
-            f"{self.estimator}, {self.ridge_kind} ridge, {masks}"
+            f"{self.estimator}{heads}, {self.ridge_kind} ridge, {masks}"
             f"{n_solved}/{len(self.alpha)} points, zone {self.phase.zone}, {state})"
         )
 
@@ -128,8 +149,9 @@ class LearningCurve:
 
         A curve with masks has "mask_mode" beside them.
         """
-        columns = [getattr(self, key).tolist() for key in POINT_KEYS]
-        points = [dict(zip(POINT_KEYS, row, strict=True)) for row in zip(*columns, strict=True)]
+        keys = (*POINT_KEYS, "confidence", "loss_error")
+        columns = [getattr(self, key).tolist() for key in keys]
+        points = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
         report = {"points": points, "phase": asdict(self.phase)}
         if self.mask_mode is not None:
             report["mask_mode"] = self.mask_mode
@@ -164,7 +186,9 @@ class LearningCurve:
             No such file, or not a curve of this package.
         """
         with open_hdf5(path, "curve") as file:
-            columns = {name: file[name][()] for name in COLUMNS}
+            columns = {name: file[name][()] for name in COLUMNS if name in file}
+            for name in NEW_COLUMNS:
+                columns.setdefault(name, np.full_like(columns["alpha"], np.nan))
             mask_mode = file.attrs.get("mask_mode")  # absent: no masks, or a file of version 0.1
             if len({column.shape for column in columns.values()}) > 1:
                 raise ValueError("columns of unequal length")
@@ -172,6 +196,7 @@ class LearningCurve:
                 n_states=int(file.attrs["n_states"]),
                 coupling_scale=float(file.attrs["coupling_scale"]),
                 estimator=str(file.attrs["estimator"]),
+                n_heads=int(file.attrs.get("n_heads", 1)),  # absent in version 0.1
                 ridge_kind=str(file.attrs["ridge_kind"]),
                 mask_mode=None if mask_mode is None else str(mask_mode),
                 phase=PhaseZone(**json.loads(file.attrs["phase"])),
@@ -184,12 +209,13 @@ class LearningCurve:
 
         Columns: alpha, ridge, mask_fraction, m, q, V, coupling_error, accuracy (dimensionless),
         test_loss, bayes_loss, train_loss (nats per masked site), converged (0 or 1), n_iterations,
-        quadrature_error (relative). Undefined values are empty.
+        quadrature_error (relative), loss_error (nats), confidence. Undefined values are empty.
 
         Raises
         ------
         InputError
             The file cannot be written; an existing one is then unchanged.
         """
-        columns = [getattr(self, name).tolist() for name in COLUMNS]
-        write_csv(path, COLUMNS, zip(*columns, strict=True))
+        names = (*COLUMNS, "confidence")
+        columns = [getattr(self, name).tolist() for name in names]
+        write_csv(path, names, zip(*columns, strict=True))

@@ -1,7 +1,9 @@
 """The fixed point of one `Student`: Gaussian averages and overlaps, solved for each other.
 
-log(m, q, V) is iterated on coarse Gaussian nodes first and on finer ones until refining no longer
-moves it; solutions at neighbouring alpha (or ridge) continue each other.
+log(m, q, V) is iterated with a coarse rule for the averages over fields. Finer rules then correct
+it by Newton steps, with the Jacobian of the coarse one, until refining no longer moves it; that
+Jacobian also turns what is left into an error of the test loss. Solutions at neighbouring alpha (or
+ridge) continue each other.
 
 References
 ----------
@@ -25,12 +27,20 @@ from pottsattn.theory.gaussian import (
     gauss_hermite_nodes,
     points_per_direction,
 )
+from pottsattn.theory.inversion import LEAST_STATES, InversionRule
+from pottsattn.theory.readout import mean_error, mean_loss
 from pottsattn.theory.student import Conjugates, Student
 
 __all__ = ["TINY", "Equations", "SolvedPoint", "StudentSolver", "unsolved"]
 
-QUADRATURE_TOLERANCE = 1e-7  # refine the Gaussian nodes while log(m, q, V) moves by more
-UNRESOLVED = 1e-3  # if the finest nodes still move it by this much, there is no solution
+Array = NDArray[np.float64]
+
+MANY_STATES = 7  # beyond, the finest product of Gauss-Hermite rules is not worth its time
+QUADRATURE_TOLERANCE = 1e-7  # go on to a finer rule while log(m, q, V) moves by more
+SOLVED = 3e-9  # residual of log(m, q, V) at which corrections stop
+MAX_CORRECTIONS = 6
+JACOBIAN_STEP = 1e-4
+UNRESOLVED = 1e-3  # if the finest rule still moves it by this much, there is no solution
 TINY = 1e-300  # keeps log m finite when there is no signal (J = 0)
 
 
@@ -39,18 +49,20 @@ class SolvedPoint:
     """What the fixed point of one student says; NaN where there is none.
 
     `overlaps` is (m, q, V) of the training fields, `test_overlaps` (m, q) in the full context,
-    `quadrature_error` how far the last refinement of the nodes moved log(m, q, V), and `problem`
-    why the point is not converged (empty when it is).
+    `quadrature_error` how far the last refinement of the rule moved log(m, q, V), `loss_error` the
+    numerical error that is left in the test loss, and `problem` why the point is not converged
+    (empty when it is).
     """
 
     alpha: float
     ridge: float
-    overlaps: NDArray[np.float64]
+    overlaps: Array
     test_overlaps: tuple[float, float]
     train_loss: float
     coupling_error: float
     n_iterations: int
     quadrature_error: float
+    loss_error: float
     problem: str
 
 
@@ -61,17 +73,20 @@ class StudentSolver:
 
     def __init__(self, student: Student) -> None:
         self.student = student
+        n_states = student.n_states
         self.nodes = [
-            gauss_hermite_nodes(student.n_states, order)
-            for order in points_per_direction(student.n_states)
+            gauss_hermite_nodes(n_states, order) for order in points_per_direction(n_states)
         ]
-        self.rules = [GaussianRule(nodes) for nodes in self.nodes]
+        n_products = len(self.nodes) if n_states <= MANY_STATES else len(self.nodes) - 1
+        self.rules = [GaussianRule(nodes) for nodes in self.nodes[:n_products]]
+        if n_states >= LEAST_STATES:
+            self.rules.append(InversionRule(n_states))
         self.forget()
 
     def forget(self) -> None:
         """Start the next solve cold."""
         self._coordinates: list[float] = []
-        self._history: list[NDArray[np.float64]] = []
+        self._history: list[Array] = []
 
     def equations(self, student: Student) -> Equations:
         """Return the equations of `student`, still without a rule."""
@@ -87,44 +102,129 @@ class StudentSolver:
     ) -> SolvedPoint:
         """Return the solution at (alpha, ridge), continued in `along` (log alpha by default).
 
-        `n_rules` = 1 stays on the coarse Gaussian nodes, as the start of a search does.
+        `n_rules` = 1 stays with the coarse rule, as the start of a search does.
         """
         coordinate = math.log(alpha) if along is None else along
         equations = self.equations(replace(self.student, alpha=alpha, ridge=ridge))
-        values = cold = equations.cold_start()
+        cold = equations.cold_start()
+        start = cold
         if self._history:
-            values = extrapolate(self._coordinates, self._history, coordinate)
-        n_iterations, change, problem = 0, math.nan, ""
-        for rule in self.rules[:n_rules]:
-            equations.rule = rule
-            if n_iterations and not problem:
-                # Where coarser nodes end, finer ones either agree or go on.
-                change = float(np.max(np.abs(np.log(equations(values) / values))))
-                n_iterations += 1
-                if change < QUADRATURE_TOLERANCE:
+            start = extrapolate(self._coordinates, self._history, coordinate)
+        values, n_iterations, problem = self._iterate(equations, self.rules[0], (start, cold))
+        if not math.isfinite(values[0]):
+            return unsolved(alpha, ridge, "the equations have no finite solution")
+        change = error = loss_error = math.nan
+        finer = self.rules[1:n_rules]
+        if finer and not problem:
+            linear = _Linear.of(equations, values)
+            n_iterations += len(values)
+            for rule in finer:
+                change, values, n_more, problem = self._refine(
+                    equations, rule, values, cold, linear
+                )
+                n_iterations += n_more
+                if problem or change < QUADRATURE_TOLERANCE:
                     break
-            solution = solve_fixed_point(equations, values)
-            n_iterations += solution.n_iterations
-            if not solution.converged:
-                solution = solve_fixed_point(equations, cold)
-                n_iterations += solution.n_iterations
-            values = solution.values
-            problem = "" if solution.converged else f"stalled at residual {solution.residual:.0e}"
-            if not math.isfinite(solution.residual):
+            # The error of the last rule is below the last change, or known to the rule itself.
+            error = min(change, getattr(equations.rule, "norm_error", change))
+            loss_error = linear.loss_error(equations, error + SOLVED)
+            if not math.isfinite(values[0]):
                 return unsolved(alpha, ridge, "the equations have no finite solution")
-        else:
-            equations(values)  # the iteration may have ended elsewhere: read out at its best point
-        if not problem and change > UNRESOLVED:
-            problem = f"Gaussian nodes too coarse (change {change:.0e}): use a larger ridge"
+        if not problem and error > UNRESOLVED:
+            problem = f"averages over fields too coarse (error {error:.0e}): use a larger ridge"
         if not problem:
             self._remember(coordinate, values)
-        return equations.point(values, n_iterations, change, problem)
+        return equations.point(values, n_iterations, change, loss_error, problem)
 
-    def _remember(self, coordinate: float, values: NDArray[np.float64]) -> None:
+    def _iterate(
+        self, equations: Equations, rule: Any, starts: tuple[Array, ...]
+    ) -> tuple[Array, int, str]:
+        """Return the solution for one rule from the first start that leads to one, and its cost."""
+        equations.rule = rule
+        n_iterations = 0
+        for start in starts:
+            solution = solve_fixed_point(equations, start)
+            n_iterations += solution.n_iterations + 1
+            if solution.converged:
+                break
+        equations(solution.values)  # the iteration may have ended elsewhere: what is read is here
+        if solution.converged:
+            return solution.values, n_iterations, ""
+        if not math.isfinite(solution.residual):
+            return np.full(len(start), math.nan), n_iterations, "no finite solution"
+        return solution.values, n_iterations, f"stalled at residual {solution.residual:.0e}"
+
+    def _refine(
+        self, equations: Equations, rule: Any, values: Array, cold: Array, linear: _Linear
+    ) -> tuple[float, Array, int, str]:
+        """Return how far a finer rule moves `values`, its solution, its cost and its problem."""
+        equations.rule = rule
+        change = last = math.inf
+        for n_steps in range(1, MAX_CORRECTIONS + 1):
+            residual = np.log(equations(values) / values)
+            size = float(np.max(np.abs(residual)))
+            change = size if n_steps == 1 else change
+            if size < SOLVED:
+                return change, values, n_steps, ""
+            if not size < last:
+                break
+            last = size
+            values = values * np.exp(linear.step(residual))
+        values, n_more, problem = self._iterate(equations, rule, (values, cold))
+        return change, values, n_steps + n_more, problem
+
+    def _remember(self, coordinate: float, values: Array) -> None:
         if coordinate in self._coordinates:
             return
         self._coordinates.append(coordinate)
         self._history.append(values)
+
+
+@dataclass(frozen=True, eq=False)
+class _Linear:
+    """The equations near a solution: what a residual of log(m, q, V) means for it.
+
+    `inverse` is (1 - d log F / d log x)^-1 and `read_out` the slopes of (m, q) of the test fields
+    in log x, shape (2, n).
+    """
+
+    inverse: Array
+    read_out: Array
+
+    @classmethod
+    def of(cls, equations: Equations, values: Array) -> _Linear:
+        """Return the slopes at `values`, where the last evaluation was, by differences."""
+        here = _log_and_read_out(equations, equations.overlaps)
+        columns = []
+        for i in range(len(values)):
+            moved = values.copy()
+            moved[i] *= math.exp(JACOBIAN_STEP)
+            columns.append(_log_and_read_out(equations, equations(moved)) - here)
+        slopes = np.array(columns).T / JACOBIAN_STEP
+        jacobian = slopes[:-2]
+        inverse: Array = np.linalg.pinv(np.eye(len(values)) - jacobian).astype(np.float64)
+        return cls(inverse, slopes[-2:])
+
+    def step(self, residual: Array) -> Array:
+        """Return the Newton step of log x, at most 1 in each."""
+        step: Array = np.clip(self.inverse @ residual, -1.0, 1.0)
+        return step
+
+    def loss_error(self, equations: Equations, error: float) -> float:
+        """Return the error of the test loss that an error of log F everywhere leads to.
+
+        The slope vanishes near the best ridge: a second order of one nat stands in there.
+        """
+        n_states = equations.student.n_states
+        m, q = equations.student.test_overlaps(equations.conjugates)
+        slope_in_m = mean_error(n_states, m, q)
+        slope_in_q = (mean_loss(n_states, m, q * 1.001) - mean_loss(n_states, m, q)) / (0.001 * q)
+        slopes = np.array([-slope_in_m, slope_in_q]) @ self.read_out @ self.inverse
+        return float(np.abs(slopes).sum() * error + error**2)
+
+
+def _log_and_read_out(equations: Equations, overlaps: Array) -> Array:
+    return np.append(np.log(overlaps), equations.student.test_overlaps(equations.conjugates))
 
 
 class Equations:
@@ -136,23 +236,30 @@ class Equations:
     rule: Callable[..., Any]
     averages: SiteAverages
     conjugates: Conjugates
+    overlaps: Array
 
     def __init__(self, student: Student) -> None:
         self.student = student
 
-    def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __call__(self, values: Array) -> Array:
         self.averages = self.rule(*values.tolist())
         self.conjugates = self.student.conjugates(self.averages)
-        return np.maximum(self.student.train_overlaps(self.conjugates), TINY)
+        self.overlaps = np.maximum(self.student.train_overlaps(self.conjugates), TINY)
+        return self.overlaps
 
-    def cold_start(self) -> NDArray[np.float64]:
+    def cold_start(self) -> Array:
         """Return (m, q, V) from the conjugates of a student that predicts uniformly."""
         miss = 1.0 - 1.0 / self.student.n_states
         conjugates = self.student.conjugates(SiteAverages(miss, miss, miss, 0.0))
         return np.maximum(self.student.train_overlaps(conjugates), TINY)
 
     def point(
-        self, values: NDArray[np.float64], n_iterations: int, change: float, problem: str
+        self,
+        values: Array,
+        n_iterations: int,
+        change: float,
+        loss_error: float,
+        problem: str,
     ) -> SolvedPoint:
         """Return the solution at `values`, where the last evaluation was."""
         student = self.student
@@ -165,6 +272,7 @@ class Equations:
             coupling_error=student.coupling_error(self.conjugates),
             n_iterations=n_iterations,
             quadrature_error=change,
+            loss_error=loss_error,
             problem=problem,
         )
 
@@ -172,4 +280,4 @@ class Equations:
 def unsolved(alpha: float, ridge: float, problem: str) -> SolvedPoint:
     """Return a point without a solution."""
     nan = math.nan
-    return SolvedPoint(alpha, ridge, np.full(3, nan), (nan, nan), nan, nan, 0, nan, problem)
+    return SolvedPoint(alpha, ridge, np.full(3, nan), (nan, nan), nan, nan, 0, nan, nan, problem)

@@ -12,9 +12,13 @@ and   qhat = alpha E|e_y - p|^2 / k,   Vhat = alpha E tr S(I + V S)^-1 / k,
       mhat = alpha E[1 - p_y] / k.
 
 k = 1 is the factored student (one head, fixed identity in color space), k = C - 1 the unconstrained
-one with a free C x C block per pair (plmDCA). Other students (several heads, static masks, a
-measured instance) fill the same fields differently; where only a fraction of the sequences counts
-for a site, alpha above is that fraction of the alpha given.
+one with a free C x C block per pair (plmDCA). H heads of orthonormal color matrices lie between:
+k = sqrt(H) with ridge / sqrt(H) in D, exactly so where the sum of B_h B_h^T is proportional to P,
+as for H = 1 and H = (C - 1)^2. Other students (static masks, a measured instance) fill the same
+fields differently; where only a fraction of the sequences counts for a site, alpha above is that
+fraction of the alpha given.
+
+Substituting gives student(k; alpha, ridge) = student(1; alpha / k^2, ridge / k) for these losses.
 
 `ridge` is the coefficient of (ridge L / 2) |w|^2 in the objective summed over sequences; in units
 of one sequence couplings_l2 = ridge / (2 alpha).
@@ -26,6 +30,7 @@ Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.072
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,6 +89,8 @@ class Student:
         Amplitudes w* of the true couplings.
     counted : float
         Fraction of the sequences that count for one site: r with static masks, else 1.
+    ridge_scale : float
+        The ridge in D over `ridge`: 1 / sqrt(H) with H heads, else 1.
     """
 
     n_states: int
@@ -97,6 +104,7 @@ class Student:
     test_signal: NDArray[np.float64]
     teacher: NDArray[np.float64]
     counted: float = 1.0
+    ridge_scale: float = 1.0
 
     def conjugates(self, averages: SiteAverages) -> Conjugates:
         """Return the conjugate parameters that averages over the fields imply."""
@@ -110,7 +118,7 @@ class Student:
     def train_overlaps(self, conjugates: Conjugates) -> NDArray[np.float64]:
         """Return the array (m, q, V) of the training fields."""
         covariance = self.train_covariance
-        inverse = 1.0 / (self.ridge + conjugates.curvature * covariance)
+        inverse = self._inverse(conjugates)
         signal = self.train_signal * inverse
         noise = covariance * inverse
         m = conjugates.signal * (self.train_signal @ signal)
@@ -121,7 +129,7 @@ class Student:
 
     def test_overlaps(self, conjugates: Conjugates) -> tuple[float, float]:
         """Return (m, q) of the fields in the full context, which the test loss sees."""
-        inverse = 1.0 / (self.ridge + conjugates.curvature * self.train_covariance)
+        inverse = self._inverse(conjugates)
         signal = self.train_signal * inverse
         m = conjugates.signal * (signal @ self.test_signal)
         q = conjugates.signal**2 * (signal @ (self.test_covariance * signal)) + (
@@ -133,17 +141,25 @@ class Student:
 
     def coupling_error(self, conjugates: Conjugates) -> float:
         """Return |w - w*|^2 / |w*|^2, NaN for a teacher without couplings."""
-        inverse = 1.0 / (self.ridge + conjugates.curvature * self.train_covariance)
+        inverse = self._inverse(conjugates)
         missed = conjugates.signal * self.train_signal * inverse - self.teacher
         noise = self._noise_power(conjugates, inverse)
         power = float(self.teacher @ self.teacher)
         return float(missed @ missed + noise) / power if power > 0.0 else np.nan
 
     def power(self, conjugates: Conjugates) -> float:
-        """Return |w|^2, the squared norm of a row of couplings (|W|_F^2 / k with free blocks)."""
-        inverse = 1.0 / (self.ridge + conjugates.curvature * self.train_covariance)
+        """Return |w|^2, the squared norm of a row of couplings over C - 1."""
+        inverse = self._inverse(conjugates)
         signal = conjugates.signal * self.train_signal * inverse
         return float(signal @ signal) + self._noise_power(conjugates, inverse)
+
+    def _inverse(self, conjugates: Conjugates) -> NDArray[np.float64]:
+        """Return 1 / D."""
+        penalty = self.ridge_scale * self.ridge
+        inverse: NDArray[np.float64] = 1.0 / (
+            penalty + conjugates.curvature * self.train_covariance
+        )
+        return inverse
 
     def _noise_power(self, conjugates: Conjugates, inverse: NDArray[np.float64]) -> float:
         traced = float(self.trace_weights @ (self.train_covariance * inverse**2))
@@ -156,9 +172,17 @@ class Student:
 
 
 def ensemble_student(
-    n_states: int, coupling_scale: float, alpha: float, ridge: float, estimator: str
+    n_states: int,
+    coupling_scale: float,
+    alpha: float,
+    ridge: float,
+    estimator: str,
+    n_heads: int = 1,
 ) -> Student:
-    """Return the "factored" or "full" student of an SK-Potts teacher below its glass transition."""
+    """Return the "factored" or "full" student of an SK-Potts teacher below its glass transition.
+
+    A factored student may have several heads.
+    """
     spectrum = susceptibility_spectrum(n_states, coupling_scale)
     teacher = coupling_scale * np.sqrt(spectrum.weights)
     signal = teacher * spectrum.values
@@ -166,11 +190,12 @@ def ensemble_student(
         n_states=n_states,
         alpha=alpha,
         ridge=ridge,
-        multiplicity={"factored": 1.0, "full": n_states - 1.0}[estimator],
+        multiplicity={"factored": math.sqrt(n_heads), "full": n_states - 1.0}[estimator],
         trace_weights=spectrum.weights,
         train_covariance=spectrum.values,
         test_covariance=spectrum.values,
         train_signal=signal,
         test_signal=signal,
         teacher=teacher,
+        ridge_scale=1.0 / math.sqrt(n_heads),
     )

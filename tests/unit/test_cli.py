@@ -21,7 +21,8 @@ from pottsattn.experiment.deviations import Deviation
 from pottsattn.files import load
 from pottsattn.fitting.result import FitResult
 from pottsattn.sweep import SweepPoint
-from pottsattn.theory.learning_curve import learning_curve, optimal_ridge
+from pottsattn.theory.learning_curve import learning_curve
+from pottsattn.theory.optimum import optimal_ridge
 
 # What scripts of other people rely on; further keys are allowed.
 SAMPLE_KEYS = "file n_sequences ess split_r_hat autocorrelation_time phase_zone kernel"

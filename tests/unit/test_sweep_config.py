@@ -6,7 +6,7 @@ import pytest
 
 from pottsattn import InputError
 from pottsattn.experiment.config import SweepConfig, read_config
-from pottsattn.theory.learning_curve import optimal_ridge
+from pottsattn.theory.optimum import optimal_ridge
 
 BASE = {
     "n_states": 3,

@@ -11,13 +11,8 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 from scipy.special import logsumexp, ndtr, softmax
 
-from pottsattn.theory.gaussian import (
-    GaussianRule,
-    gauss_hermite_nodes,
-    mean_accuracy,
-    mean_loss,
-    points_per_direction,
-)
+from pottsattn.theory.gaussian import GaussianRule, gauss_hermite_nodes, points_per_direction
+from pottsattn.theory.readout import mean_accuracy, mean_loss
 
 
 def expand(nodes, node):

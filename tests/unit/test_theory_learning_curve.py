@@ -12,12 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pottsattn import ConvergenceWarning, InputError
 from pottsattn._storage import file_format
 from pottsattn.theory.gaussian import GaussianRule, gauss_hermite_nodes
-from pottsattn.theory.learning_curve import (
-    LearningCurve,
-    bayes_loss,
-    learning_curve,
-    optimal_ridge,
-)
+from pottsattn.theory.learning_curve import LearningCurve, bayes_loss, learning_curve
+from pottsattn.theory.optimum import optimal_ridge
 from pottsattn.theory.result import COLUMNS, POINT_KEYS
 from pottsattn.theory.solver import StudentSolver
 from pottsattn.theory.student import ensemble_student, ridge_to_couplings_l2
@@ -54,6 +50,36 @@ def test_full_student_needs_the_square_of_c_minus_one_more_data(n_states, scale)
     )
     for name in (*OBSERVABLES, "accuracy"):
         assert_allclose(getattr(full, name), getattr(factored, name), rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "masks", [{}, {"mask_fraction": 0.3}, {"mask_fraction": 0.3, "mask_mode": "static"}]
+)
+def test_heads_scale_alpha_and_ridge(masks):
+    heads = learning_curve(4, 2.0, [6.0], 0.3, n_heads=3, **masks)
+    one = learning_curve(4, 2.0, [2.0], 0.1, **masks)
+    for name in OBSERVABLES:
+        assert_allclose(getattr(heads, name), getattr(one, name), rtol=1e-8, err_msg=name)
+
+
+def test_all_heads_are_the_full_student():
+    heads = learning_curve(4, 2.0, [9.0], 0.9, n_heads=9)
+    full = learning_curve(4, 2.0, [9.0], 0.3, estimator="full")
+    for name in OBSERVABLES:
+        assert_allclose(getattr(heads, name), getattr(full, name), rtol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_heads": 2, "estimator": "full"}, "only the factored"),
+        ({"n_heads": 5}, "at most"),
+        ({"n_heads": 0}, "n_heads"),
+    ],
+)
+def test_wrong_numbers_of_heads_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        learning_curve(3, 1.5, [1.0], 0.1, **options)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +244,7 @@ def test_json_keys_are_the_published_ones():
     plain = learning_curve(2, 1.0, [1.0], 0.1).to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert set(plain) == {"points", "phase"}
-    assert tuple(plain["points"][0]) == POINT_KEYS
+    assert tuple(plain["points"][0]) == (*POINT_KEYS, "confidence", "loss_error")
     assert plain["points"][0]["mask_fraction"] is None
     assert plain["points"][0]["converged"] is True
     assert plain["phase"] == {

@@ -12,8 +12,9 @@ from scipy.special import logsumexp, softmax
 
 from pottsattn import ConvergenceWarning, InputError
 from pottsattn.theory.gaussian import GaussianRule, gauss_hermite_nodes
-from pottsattn.theory.learning_curve import LearningCurve, learning_curve, optimal_ridge
+from pottsattn.theory.learning_curve import LearningCurve, learning_curve
 from pottsattn.theory.masks import FreshMaskSolver, mask_solver
+from pottsattn.theory.optimum import optimal_ridge
 from pottsattn.theory.smoothed import SmoothedRule, smoothed_softmax
 from pottsattn.theory.solver import StudentSolver
 from pottsattn.theory.student import ensemble_student

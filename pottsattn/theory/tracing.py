@@ -1,0 +1,184 @@
+"""A curve solved point by point: what was asked for, checked once, and the table that answers it.
+
+References
+----------
+Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.07235.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pottsattn._validate import (
+    ConvergenceWarning,
+    InputError,
+    check_array,
+    check_at_least,
+    check_choice,
+    check_n_states,
+    check_nonnegative,
+)
+from pottsattn.theory.ensemble import phase_zone
+from pottsattn.theory.masks import MASK_MODES, check_mask_fraction, mask_solver
+from pottsattn.theory.readout import mean_accuracy, mean_loss
+from pottsattn.theory.result import LearningCurve
+from pottsattn.theory.solver import SolvedPoint, StudentSolver, unsolved
+from pottsattn.theory.student import ESTIMATORS, ensemble_student
+
+__all__ = ["Task", "bayes_loss", "check_n_heads", "check_task", "trace"]
+
+
+def bayes_loss(n_states: int, coupling_scale: float) -> float:
+    """Return the loss of the true SK-Potts model, in nats per site: the least any student reaches.
+
+    Raises
+    ------
+    InputError
+        Fewer than two states, or a coupling scale that is negative or not below `n_states` (the
+        spin-glass transition).
+    """
+    task = check_task(n_states, coupling_scale, [1.0], "factored")
+    if task.coupling_scale >= n_states:
+        raise InputError(
+            f"coupling_scale must be below n_states = {n_states} (the spin-glass transition), "
+            f"got {coupling_scale}"
+        )
+    rho = task.coupling_scale**2 / n_states
+    return mean_loss(n_states, rho, rho) if rho > 0.0 else math.log(n_states)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    n_states: int
+    coupling_scale: float
+    alphas: NDArray[np.float64]
+    estimator: str
+    mask_fractions: NDArray[np.float64]  # (n_alphas,), NaN without masks
+    mask_mode: str | None
+    n_heads: int
+
+
+def check_task(
+    n_states: int,
+    coupling_scale: float,
+    alphas: ArrayLike,
+    estimator: str,
+    mask_fraction: ArrayLike | None = None,
+    mask_mode: str = "fresh",
+    n_heads: int = 1,
+) -> Task:
+    check_n_states(n_states)
+    coupling_scale = check_nonnegative("coupling_scale", coupling_scale)
+    array = check_array("alphas", np.atleast_1d(alphas), (None,))
+    if array.size == 0:
+        raise InputError("alphas is empty: at least one alpha is needed")
+    if array.min() <= 0.0:
+        raise InputError(f"alphas must be above 0 (sequences per site), found {array.min():g}")
+    check_choice("estimator", estimator, ESTIMATORS)
+    n_heads = check_n_heads(n_heads, n_states, estimator)
+    check_choice("mask_mode", mask_mode, MASK_MODES)
+    if mask_fraction is None:
+        fractions, mode = np.full(len(array), math.nan), None
+    else:
+        fractions, mode = check_mask_fraction(mask_fraction, len(array)), mask_mode
+    return Task(int(n_states), coupling_scale, array, estimator, fractions, mode, n_heads)
+
+
+def check_n_heads(n_heads: int, n_states: int, estimator: str) -> int:
+    """Return a number of heads from 1 to (C - 1)^2, more than 1 with the factored estimator only.
+
+    Raises
+    ------
+    InputError
+        A number that the estimator cannot have.
+    """
+    n_heads = check_at_least("n_heads", n_heads, 1)
+    if estimator != "factored" and n_heads > 1:
+        raise InputError(f"only the factored estimator has heads, got n_heads {n_heads}")
+    if n_heads > (n_states - 1) ** 2:
+        raise InputError(
+            f"n_heads must be at most (n_states - 1)^2 = {(n_states - 1) ** 2}, where blocks are "
+            f"free, got {n_heads}"
+        )
+    return n_heads
+
+
+def trace(
+    task: Task,
+    ridge_kind: str,
+    ridges: NDArray[np.float64],
+    solve: Callable[[StudentSolver, int], SolvedPoint],
+) -> LearningCurve:
+    """Solve every alpha in increasing order and return the curve in the order given."""
+    n_states = task.n_states
+    phase = phase_zone(n_states, task.coupling_scale)
+    points: dict[int, SolvedPoint] = {}
+    bayes = math.nan
+    solvers: dict[str, StudentSolver] = {}  # solutions of one mask fraction continue each other
+    if task.coupling_scale < phase.spin_glass_scale:
+        student = ensemble_student(
+            n_states, task.coupling_scale, 1.0, 1.0, task.estimator, task.n_heads
+        )
+        bayes = bayes_loss(n_states, task.coupling_scale)
+    for i in np.argsort(task.alphas, kind="stable").tolist():
+        if task.coupling_scale < phase.spin_glass_scale:
+            fraction = float(task.mask_fractions[i])
+            if repr(fraction) not in solvers:
+                solvers[repr(fraction)] = mask_solver(student, fraction, task.mask_mode)
+            points[i] = solve(solvers[repr(fraction)], i)
+        else:
+            problem = f"no paramagnetic phase at coupling_scale >= n_states = {n_states}"
+            points[i] = unsolved(task.alphas[i], ridges[i], problem)
+    ordered = [points[i] for i in range(len(task.alphas))]
+
+    def column(read: Callable[[SolvedPoint], float]) -> NDArray[np.float64]:
+        return np.array([read(point) for point in ordered])
+
+    def read_out(function: Callable[[int, float, float], float]) -> NDArray[np.float64]:
+        tests = [point.test_overlaps for point in ordered]
+        return np.array([function(n_states, m, q) if q > 0.0 else math.nan for m, q in tests])
+
+    curve = LearningCurve(
+        n_states=n_states,
+        coupling_scale=task.coupling_scale,
+        estimator=task.estimator,
+        n_heads=task.n_heads,
+        ridge_kind=ridge_kind,
+        mask_mode=task.mask_mode,
+        phase=phase,
+        alpha=task.alphas,
+        ridge=column(lambda point: point.ridge),
+        mask_fraction=task.mask_fractions,
+        m=column(lambda point: point.test_overlaps[0]),
+        q=column(lambda point: point.test_overlaps[1]),
+        V=column(lambda point: float(point.overlaps[2])),
+        test_loss=read_out(mean_loss),
+        bayes_loss=np.full(len(ordered), bayes),
+        train_loss=column(lambda point: point.train_loss),
+        coupling_error=column(lambda point: point.coupling_error),
+        accuracy=read_out(mean_accuracy),
+        converged=np.array([not point.problem for point in ordered]),
+        n_iterations=np.array([point.n_iterations for point in ordered]),
+        quadrature_error=column(lambda point: point.quadrature_error),
+        loss_error=column(lambda point: point.loss_error),
+        message=_message(ordered),
+    )
+    if not curve.converged.all():
+        warnings.warn(f"learning curve: {curve.message}", ConvergenceWarning, stacklevel=3)
+    return curve
+
+
+def _message(points: list[SolvedPoint]) -> str:
+    problems = [point for point in points if point.problem]
+    if not problems:
+        return "converged"
+    first = problems[0]
+    return (
+        f"{len(problems)} of {len(points)} points, first at alpha {first.alpha:g}: {first.problem}"
+    )
