@@ -99,6 +99,7 @@ def add_commands(commands: Any) -> None:
     report.add_argument(
         "--length", type=int, metavar="L", help="sweeps: length to judge (default: longest)"
     )
+    report.set_defaults(observable="test_loss", finite_size=False)  # of other figures
 
     cite = add_command(commands, "cite", _cite, "Name the papers behind the package, or a file.")
     cite.add_argument("file", nargs="?", metavar="FILE", help="a file of pottsattn")

@@ -209,7 +209,7 @@ def run_tasks(
     try:
         while running:
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
+            for future in sorted(ended, key=_has_failed):  # what is done is kept first
                 at = running.pop(future)
                 try:
                     outcome = future.result()
@@ -232,6 +232,10 @@ def run_tasks(
             future.cancel()
         executor.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def _has_failed(future: Future[Any]) -> bool:
+    return future.cancelled() or future.exception() is not None
 
 
 def _is_lost_worker(error: Exception) -> bool:
