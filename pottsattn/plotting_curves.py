@@ -183,14 +183,16 @@ def _panel_axes(
             continue
         figure = Figure(figsize=(5.4 * n_columns, 5.4 * n_rows), layout="constrained")
         grid = figure.subplots(
-            2 * n_rows, n_columns, squeeze=False, sharex="col" if n_rows == 1 else False,
+            2 * n_rows, n_columns, squeeze=False,
             gridspec_kw={"height_ratios": [3, 1] * n_rows},
         )  # fmt: skip
         for ax in grid.ravel():
             ax.spines[["top", "right"]].set_visible(False)
             ax.tick_params(labelsize=9)
         for above, below in zip(grid[::2], grid[1::2], strict=True):
-            pairs += list(zip(above, below, strict=True))
+            for ax, residual in zip(above, below, strict=True):
+                residual.sharex(ax)
+                pairs.append((ax, residual))
     for pair in pairs[n_panels:]:
         for ax in pair:
             if ax is not None:

@@ -42,7 +42,7 @@ class Grid:
     n_states: tuple[int, ...]
     coupling_scales: tuple[float, ...]
     lengths: tuple[int, ...]
-    seeds: tuple[int, ...]
+    seeds: dict[int, tuple[int, ...]]  # of the instances of each length
     alphas: tuple[float, ...]
     ridges: tuple[float | str, ...]
     methods: tuple[str, ...]
@@ -115,9 +115,9 @@ class SweepConfig:
         return every
 
     def _instances(self, grid: Grid) -> Iterator[Instance]:
-        sizes = product(grid.lengths, grid.n_states, grid.coupling_scales, grid.seeds)
-        for length, n_states, scale, seed in sizes:
-            yield Instance(n_states, scale, length, seed, 0, self.n_test, self.schedule)
+        for length, n_states, scale in product(grid.lengths, grid.n_states, grid.coupling_scales):
+            for seed in grid.seeds[length]:
+                yield Instance(n_states, scale, length, seed, 0, self.n_test, self.schedule)
 
 
 def read_config(path: str | os.PathLike[str], *, first_seed: int = 0) -> SweepConfig:
@@ -252,7 +252,7 @@ def _grid(entries: dict[str, Any], first_seed: int) -> Grid:
     values |= {
         key: _take(key, entries[key], check) for key, check in SINGLE.items() if key in entries
     }
-    grid = Grid(seeds=_seeds(entries["instances"], first_seed), **values)
+    grid = Grid(seeds=_seeds(entries["instances"], values["lengths"], first_seed), **values)
     if grid.mask_fractions and "attention" not in grid.methods:
         raise InputError(
             f"mask_fractions are for the method attention, got methods {', '.join(grid.methods)}; "
@@ -261,7 +261,19 @@ def _grid(entries: dict[str, Any], first_seed: int) -> Grid:
     return grid
 
 
-def _seeds(value: Any, first_seed: int) -> tuple[int, ...]:
+def _seeds(value: Any, lengths: tuple[int, ...], first_seed: int) -> dict[int, tuple[int, ...]]:
+    """Return the seeds of every length, from a number, a list, or a table of these by length."""
+    if not isinstance(value, dict):
+        return dict.fromkeys(lengths, _seed_list(value, first_seed))
+    for length in lengths:
+        if str(length) not in value:
+            raise InputError(
+                f"instances have no entry for length {length}; add a line such as {length} = 8"
+            )
+    return {length: _seed_list(value[str(length)], first_seed) for length in lengths}
+
+
+def _seed_list(value: Any, first_seed: int) -> tuple[int, ...]:
     if isinstance(value, list):
         return _take_list("instances", value, _at_least(0))
     number = _take("instances", value, _at_least(1))

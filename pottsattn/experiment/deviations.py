@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -136,18 +137,24 @@ def deviations(table: SweepTable, observable: str = "test_loss") -> list[Deviati
 def _predict(point: SweepPoint, observable: str) -> float:
     if not _is_predicted(point, observable):
         return math.nan
+    student = replace(point, method=ESTIMATOR_OF[point.method], length=0, masks=None)
+    return float(getattr(_prediction(student), observable)[0])
+
+
+@lru_cache(maxsize=1 << 16)  # every observable, and several methods, ask for the same
+def _prediction(student: SweepPoint) -> LearningCurve:
+    """Return the curve of one point, whose `method` is an estimator."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # then the value is NaN or as good
-        curve = learning_curve(
-            point.n_states,
-            point.coupling_scale,
-            [point.alpha],
-            point.ridge,
-            estimator=ESTIMATOR_OF[point.method],
-            mask_fraction=point.mask_fraction,
-            mask_mode=point.mask_mode or "fresh",
+        return learning_curve(
+            student.n_states,
+            student.coupling_scale,
+            [student.alpha],
+            student.ridge,
+            estimator=student.method,
+            mask_fraction=student.mask_fraction,
+            mask_mode=student.mask_mode or "fresh",
         )
-    return float(getattr(curve, observable)[0])
 
 
 def _matched_prediction(row: SweepRow, observable: str) -> float:

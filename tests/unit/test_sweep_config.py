@@ -54,6 +54,13 @@ def test_grids_are_united_and_a_fit_is_made_once():
     assert {t.instance.n_train for t in tasks if t.instance.seed == 1} == {80, 160}
 
 
+def test_each_length_may_have_its_own_instances():
+    entries = {**BASE, "instances": {"10": 3, "20": [4]}, "coupling_scales": 1.0}
+    tasks = SweepConfig.from_dict(entries).tasks()
+    seeds = {(task.instance.length, task.instance.seed) for task in tasks}
+    assert seeds == {(10, 0), (10, 1), (10, 2), (20, 4)}
+
+
 def test_optimal_ridges_are_those_of_the_student():
     entries = {**BASE, "ridges": ["optimal", 2], "coupling_scales": 1.5, "alphas": 4}
     tasks = SweepConfig.from_dict(entries).tasks()
@@ -90,6 +97,10 @@ def test_optimal_ridges_are_those_of_the_student():
         ({"mask_mode": "both"}, "mask_mode must be one of fresh, static; got 'both'"),
         ({"instances": 0}, "instances must be at least 1, got 0"),
         ({"instances": [-1]}, "instances must be at least 0, got -1"),
+        (
+            {"instances": {"10": 2}},
+            "instances have no entry for length 20; add a line such as 20 =",
+        ),
         ({"n_test": "many"}, "n_test must be a whole number, got 'many'"),
         ({"sampling": {"thin": 2}}, r"unknown key 'thin' in \[sampling\] \(did you mean thin_by"),
         ({"sampling": {"thin_by": 0}}, r"\[sampling\]: thin must be at least 1, got 0"),
