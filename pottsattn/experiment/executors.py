@@ -230,7 +230,7 @@ def run_tasks(
     except BaseException:
         for future in running:
             future.cancel()
-        executor.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown(wait=False)  # that of Dask knows no other option
         raise
 
 

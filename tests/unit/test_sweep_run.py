@@ -142,7 +142,7 @@ def test_a_killed_local_worker_costs_only_its_task(serial, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
-def test_a_killed_dask_worker_changes_nothing(serial, tmp_path):
+def test_an_interruption_and_a_killed_dask_worker_change_nothing(serial, tmp_path):
     distributed = pytest.importorskip("distributed")
     path = tmp_path / "sweep.h5"
     killed = []
@@ -156,13 +156,21 @@ def test_a_killed_dask_worker_changes_nothing(serial, tmp_path):
         address = cluster.scheduler_address
         with distributed.Client(address, set_as_default=False) as client:
 
+            def stop(done: int, total: int) -> None:
+                if done == 2:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt), dask_executor(address) as executor:
+                run_sweep(CONFIG, path, executor=executor, progress=stop)
+
             def kill(done: int, total: int) -> None:
                 if done >= 5 and not killed:
                     killed.append(next(iter(client.run(os.getpid).values())))
                     os.kill(killed[0], signal.SIGKILL)
 
             with dask_executor(address) as executor:
-                run_sweep(CONFIG, path, executor=executor, progress=kill)
+                result = run_sweep(CONFIG, path, executor=executor, progress=kill)
+    assert result.resumed_from == 2
     assert len(killed) == 1
     assert content_hash(path) == content_hash(serial)
 
