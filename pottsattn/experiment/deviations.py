@@ -120,7 +120,7 @@ def deviations(table: SweepTable, observable: str = "test_loss") -> list[Deviati
         n_rows = len(rows)
         found.append(
             Deviation(
-                point=replace(point, ridge=float(np.mean([row.ridge for row in rows]))),
+                point=point,
                 n_instances=n_rows,
                 simulated=getattr(mean, observable),
                 error=getattr(mean, f"{observable}_error"),

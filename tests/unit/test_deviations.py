@@ -108,6 +108,13 @@ def test_finite_size_fits_find_the_slope(table):
     assert all(fit.is_matched for fit in finite_size_fits(entries, matched=True))
 
 
+def test_lengths_of_unequal_numbers_of_instances_belong_together(table):
+    """The mean of many equal ridges need not be equal to one of them in the last bit."""
+    more = [replace(row, seed=seed) for row in table.rows[:2] for seed in range(2, 25)]
+    (fit, *_) = finite_size_fits(deviations(SweepTable((*table.rows, *more))))
+    assert [entry.n_instances for entry in fit.deviations] == [48, 2, 2]
+
+
 def test_verdicts_allow_errors_and_what_other_lengths_show(table):
     entries = deviations(table)
     for verdict in judge(entries, 80):
