@@ -34,7 +34,7 @@ __all__ = ["LEAST_STATES", "InversionRule"]
 
 Array = NDArray[np.float64]
 
-LEAST_STATES = 5  # with fewer colors product rules are exact and quicker
+LEAST_STATES = 3  # for two colors the density of their sum is too rough
 REACH = 8.2  # standard deviations
 DAMPING = 6.0  # Re s V; aliases of the sum are e^-24
 SHARPEST = 5.0  # frequency times width of the sum that is still resolved
@@ -46,7 +46,7 @@ OVERSAMPLING = 7.0  # standard deviations of the transform of a Gaussian
 
 
 class InversionRule:
-    """The averages of `SiteAverages`, of at least five colors.
+    """The averages of `SiteAverages`, of at least three colors.
 
     Attributes
     ----------

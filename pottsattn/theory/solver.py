@@ -125,7 +125,7 @@ class StudentSolver:
             return unsolved(alpha, ridge, "the equations have no finite solution")
         change = error = loss_error = math.nan
         finer = [] if is_rough else self.finer_rules(values)
-        if finer and not problem:
+        if finer:  # a coarse rule that stalls is a start still
             linear = _Linear.of(equations, values)
             n_iterations += len(values)
             for rule in finer:
@@ -133,13 +133,13 @@ class StudentSolver:
                     equations, rule, values, cold, linear
                 )
                 n_iterations += n_more
-                if problem or change < QUADRATURE_TOLERANCE:
+                if not math.isfinite(values[0]):
+                    return unsolved(alpha, ridge, "the equations have no finite solution")
+                if change < QUADRATURE_TOLERANCE and not problem:
                     break
             # The error of the last rule is below the last change, or known to the rule itself.
             error = min(change, getattr(equations.rule, "norm_error", change))
             loss_error = linear.loss_error(equations, error + SOLVED)
-            if not math.isfinite(values[0]):
-                return unsolved(alpha, ridge, "the equations have no finite solution")
         if not problem and error > UNRESOLVED:
             problem = f"averages over fields too coarse (error {error:.0e}): use a larger ridge"
         if not problem:
