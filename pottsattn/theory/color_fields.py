@@ -1,9 +1,9 @@
 """Averages over the fields of one site when colors are not treated alike.
 
 Given the color y, a student's fields are omega = M e_y + Q^(1/2) z in the C - 1 zero-sum
-directions, with matrices M and Q and a matrix response V. The averages run over the colors y and over products
-of Gauss-Hermite points, without the folding that color symmetry allows in `gaussian`: up to five
-colors.
+directions, with matrices M and Q and a matrix response V. The averages run over the colors y and
+over products of Gauss-Hermite points, without the folding that color symmetry allows in `gaussian`:
+up to five colors.
 
 References
 ----------

@@ -159,8 +159,7 @@ class ColorStudent:
         """Return D^-1, shape (n_modes, H, H)."""
         curvature = np.tensordot(self._pairs, conjugates.curvature, axes=2)
         penalty = self.ridge * np.eye(len(self.color_matrices))
-        inverse: Array = np.linalg.inv(curvature + penalty)
-        return inverse
+        return np.asarray(np.linalg.inv(curvature + penalty), dtype=np.float64)
 
     def _couplings(self, conjugates: ColorConjugates, inverse: Array) -> tuple[Array, Array]:
         """Return the mean (n_modes, H) and the second moment (n_modes, H, H) of the couplings."""
