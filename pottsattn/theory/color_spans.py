@@ -12,12 +12,13 @@ The change is of second order in Delta: a term linear in it would have to be inv
 permutations of the colors, and the only such functional of a symmetric matrix is its trace. At
 large alpha, with Delta of any size,
 
-    test - law = (H / (alpha kappa))^2 ( E tr(S Delta S Delta) / 2 - 3 E kappa4[Delta, Delta] / 8 )
-                 + |dJ|^2 / 2 + O(alpha^-3),
+    test - law = v^2 ( E tr(S Delta S Delta) / 2 - 3 E kappa4[Delta, Delta] / 8 )
+                 + 3 b^T A^-1 b / 2 + O(alpha^-3),        v = H / (alpha kappa),
+    A_hg = E (B_h u)^T S (B_g u),        b_h = -v E (B_h u)^T kappa3[Delta] / 2.
 
-where kappa = E[1 - p_y], S and kappa4 are the second and fourth cumulants of the color under
-p = softmax(u) at the Bayes fields u, and |dJ|^2 the loss that a bias of the couplings within the
-span costs (about 1 % of the rest).
+u are the Bayes fields, kappa = E[1 - p_y]; S, kappa3 and kappa4 are the cumulants of the color
+under p = softmax(u), contracted with Delta. The term in b comes from a bias A^-1 b of the
+couplings; it is a few percent of the rest.
 
 References
 ----------
@@ -118,7 +119,7 @@ def anisotropy_cost(color_matrices: ArrayLike, coupling_scale: float, alpha: flo
     Returns
     -------
     float
-        The first line of the formula of this module, without the bias within the span.
+        The formula of this module.
 
     Raises
     ------
@@ -144,21 +145,25 @@ def anisotropy_cost(color_matrices: ArrayLike, coupling_scale: float, alpha: flo
     anisotropy = _anisotropy(basis)
     directions = zero_sum_directions(n_states)
     nodes, weights = finest_nodes(n_states)
-    kappa = quadratic = 0.0
-    for y in range(n_states):
-        u = rho * directions[y] + math.sqrt(rho) * nodes
-        p = np.exp(u @ directions.T)
-        p /= p.sum(axis=1, keepdims=True)
-        steps = directions - (p @ directions)[:, None, :]  # (n_nodes, C, C - 1)
-        S = np.einsum("ma,mai,maj->mij", p, steps, steps)
-        squares = np.einsum("mai,ij,maj->ma", steps, anisotropy, steps)
-        twisted = S @ anisotropy
-        mean = np.einsum("mii->m", twisted)
-        pair = np.einsum("mij,mji->m", twisted, twisted)
-        kappa4 = (p * squares**2).sum(axis=1) - mean**2 - 2.0 * pair
-        quadratic += float(weights @ (0.5 * pair - 0.375 * kappa4)) / n_states
-        kappa += float(weights @ np.einsum("mii->m", S)) / n_states
-    return quadratic * (len(basis) / (check_positive("alpha", alpha) * kappa)) ** 2
+    y = np.repeat(np.arange(n_states), len(nodes))
+    weights = np.tile(weights, n_states) / n_states
+    u = rho * directions[y] + math.sqrt(rho) * np.tile(nodes, (n_states, 1))
+    p = np.exp(u @ directions.T)
+    p /= p.sum(axis=1, keepdims=True)
+    steps = directions - (p @ directions)[:, None, :]  # (n_nodes, C, C - 1)
+    squares = np.einsum("mai,ij,maj->ma", steps, anisotropy, steps, optimize=True)
+    S = np.einsum("ma,mai,maj->mij", p, steps, steps, optimize=True)
+    twisted = S @ anisotropy
+    pair = np.einsum("mij,mji->m", twisted, twisted)
+    kappa4 = (p * squares**2).sum(axis=1) - np.einsum("mii->m", twisted) ** 2 - 2.0 * pair
+    kappa = float(weights @ np.einsum("mii->m", S))
+    v = len(basis) / (check_positive("alpha", alpha) * kappa)
+    spread = v**2 * float(weights @ (0.5 * pair - 0.375 * kappa4))
+    kappa3 = np.einsum("ma,mai,ma->mi", p, steps, squares, optimize=True)
+    seen = np.einsum("hab,mb->mha", basis, u)
+    A = np.einsum("m,mha,mab,mgb->hg", weights, seen, S, seen, optimize=True)
+    b = -0.5 * v * np.einsum("m,mha,ma->h", weights, seen, kappa3, optimize=True)
+    return spread + 1.5 * float(b @ np.linalg.solve(A, b))
 
 
 def _anisotropy(basis: Array) -> Array:

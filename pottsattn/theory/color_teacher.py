@@ -154,18 +154,21 @@ def _first_order_bound(squared: Array, spinodal: float) -> float:
 
     n_states = len(squared)
 
-    def square_of_bound(logits: Array) -> float:
-        f = np.exp(logits - logits.max())
-        f /= f.sum()
-        pull = float(f @ squared @ f)
-        cost = math.log(n_states) + float(xlogy(f, f).sum())
-        return 4.0 * cost / pull if pull > 1e-10 else 4.0 * spinodal**2
+    def square_of_bound(frequencies: Array) -> Array:
+        pull = np.einsum("ka,ab,kb->k", frequencies, squared, frequencies)
+        cost = math.log(n_states) + xlogy(frequencies, frequencies).sum(axis=1)
+        paid = np.where(pull > 1e-10, cost / np.maximum(pull, 1e-10), spinodal**2)
+        return np.asarray(4.0 * paid)
 
-    # Ordered phases favor one color, or one of two groups: start from each, strongly and weakly.
-    starts = [
-        strength * np.array([(group >> a) & 1 for a in range(n_states)], dtype=np.float64)
-        for group in range(1, 2**n_states - 1)
-        for strength in (1.0, 3.0)
-    ]
-    found = [float(minimize(square_of_bound, start, method="BFGS").fun) for start in starts]
-    return min(spinodal, math.sqrt(min(found)))
+    # Ordered phases favor a group of colors: scan each group and polish the best.
+    groups = ((np.arange(1, 2**n_states - 1)[:, None] >> np.arange(n_states)) & 1).astype(float)
+    groups /= groups.sum(axis=1, keepdims=True)
+    strengths = np.linspace(0.02, 0.98, 49)[:, None, None]
+    frequencies = ((1.0 - strengths) / n_states + strengths * groups).reshape(-1, n_states)
+    best = frequencies[np.argmin(square_of_bound(frequencies))]
+
+    def polished(logits: Array) -> float:
+        weights = np.exp(logits - logits.max())
+        return float(square_of_bound((weights / weights.sum())[None])[0])
+
+    return min(spinodal, math.sqrt(minimize(polished, np.log(best), method="BFGS").fun))
