@@ -2,12 +2,12 @@
 
     python benchmarks/heads.py [CASES] [INSTANCES]
 
-CASES is "spans" (fixed color matrices, U = I), "learned" (learned ones), "teachers" (other U) or
-"all". Losses are less those of the true model on the same sequences, so that their noise drops out;
-theory is at the realized coupling scale, alpha L / (L - 1) and ridge L / (L - 1). Differences are
-simulation - theory, mean and standard error over instances. Fits of fixed color matrices are those
-of the replica setting: no fields, centered inputs, every row on its own, by L-BFGS; learned color
-matrices are shared by all rows.
+CASES is "spans" (fixed color matrices, U = I), "learned" (learned ones), "lengths" (learned ones at
+several sizes), "teachers" (other U) or "all". Losses are less those of the true model on the same
+sequences, so that their noise drops out; theory is at the realized coupling scale, alpha L /
+(L - 1) and ridge L / (L - 1). Differences are simulation - theory, mean and standard error over
+instances. Fits of fixed color matrices are those of the replica setting: no fields, centered
+inputs, every row on its own, by L-BFGS; learned color matrices are shared by all rows.
 """
 
 from __future__ import annotations
@@ -87,15 +87,17 @@ def random_similarity(n_states: int, rng: np.random.Generator) -> np.ndarray:
 class Instance:
     """One true model A_ij U, its training sequences and its test sequences."""
 
-    def __init__(self, U: np.ndarray, scale: float, n_train: int, seed: int) -> None:
+    def __init__(
+        self, U: np.ndarray, scale: float, n_train: int, seed: int, length: int = LENGTH
+    ) -> None:
         rng = np.random.default_rng(seed)
-        upper = np.triu(rng.normal(scale=scale / np.sqrt(LENGTH), size=(LENGTH, LENGTH)), 1)
-        self.A, self.U, self.n_states = upper + upper.T, U, len(U)
-        model = PottsModel(np.zeros((LENGTH, len(U))), Couplings(self.A[None], U[None]))
+        upper = np.triu(rng.normal(scale=scale / np.sqrt(length), size=(length, length)), 1)
+        self.A, self.U = upper + upper.T, U
+        model = PottsModel(np.zeros((length, len(U))), Couplings(self.A[None], U[None]))
         drawn = sample(model, n_train + N_TEST, rng=rng, n_threads=1).dataset.sequences
         drawn = rng.permutation(np.asarray(drawn))
         self.train, self.test = drawn[:n_train], drawn[n_train:]
-        self.scale = float(np.sqrt((self.A**2).sum() / LENGTH))  # realized
+        self.scale = float(np.sqrt((self.A**2).sum() / length))  # realized
 
     def truth_losses(self, n_train: int) -> tuple[float, float]:
         """Return the losses of the true model on the training and the test sequences."""
@@ -322,6 +324,29 @@ def compare_learned(n_instances: int) -> bool:
     return good
 
 
+def compare_lengths(n_instances: int) -> bool:
+    """What learning two color matrices changes at several sizes, from the span it starts at."""
+    print(
+        f"lengths: C = 4, J = 2, H = 2, alpha = {2 * ALPHA}, ridge = {2 * RIDGE}; learned - fixed"
+    )
+    U = np.eye(4)
+    for length in (20, 40, 80):
+        changes = []
+        n_train = round(2 * ALPHA * length)
+        for seed in range(n_instances):
+            one = Instance(U, 2.0, n_train, seed, length)
+            start = np.random.default_rng([seed, 2]).normal(size=(2, 4, 4))
+            start[0] = U
+            J, *_ = fit_learned(start, one.train, 2 * RIDGE)
+            fixed = fit_fixed(orthogonal(start), one.train, 2 * RIDGE)
+            changes.append(measured(one, J, n_train) - measured(one, fixed, n_train))
+        mean = np.mean(changes, axis=0)
+        error = np.std(changes, axis=0, ddof=1) / np.sqrt(n_instances)
+        cells = [f"{mean[k]:+.4f} +- {error[k]:.4f}" for k in range(3)]
+        print(f"L = {length:3d}  " + "  ".join(cells), flush=True)
+    return True
+
+
 def compare_teachers(n_instances: int) -> bool:
     """Other teachers: clock-like ones, and a random U to which the theory does not apply."""
     print(f"teachers: C = 4, alpha = {ALPHA} H, ridge = {RIDGE} H, L = {LENGTH}")
@@ -380,6 +405,7 @@ def orthogonal(B: np.ndarray) -> np.ndarray:
 CASES: dict[str, Callable[[int], bool]] = {
     "spans": compare_spans,
     "learned": compare_learned,
+    "lengths": compare_lengths,
     "teachers": compare_teachers,
 }
 

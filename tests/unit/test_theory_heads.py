@@ -160,6 +160,14 @@ def test_prox_with_a_matrix_response():
     assert_allclose(averages.signal, signal, atol=1e-9)
 
 
+def test_one_learned_matrix_would_be_the_teachers():
+    rng = np.random.default_rng(4)
+    best = heads_curve([np.eye(3)], 1.5, [2.0], 0.1).objective[0]
+    for size in (0.1, 1.0, 10.0):
+        nearby = np.eye(3) + size * rng.normal(size=(3, 3))
+        assert heads_curve([nearby], 1.5, [2.0], 0.1).objective[0] > best + 1e-4
+
+
 def test_span_with_the_teacher_learns_it():
     rng = np.random.default_rng(2)
     span = np.concatenate([np.eye(3)[None], rng.normal(size=(1, 3, 3))])
