@@ -22,6 +22,7 @@ the norm.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,18 +34,19 @@ __all__ = ["LEAST_STATES", "InversionRule"]
 
 Array = NDArray[np.float64]
 
-LEAST_STATES = 5  # with fewer colors product rules are exact and quicker
+LEAST_STATES = 3  # for two colors the density of their sum is too rough
 REACH = 8.2  # standard deviations
 DAMPING = 6.0  # Re s V; aliases of the sum are e^-24
 SHARPEST = 5.0  # frequency times width of the sum that is still resolved
 TAPER = 56  # frequencies that let go of what lies V away from the sum
 MOST_FREQUENCIES = 600
+MOST_STEPS = 20_000_000
 PLACE_STEP = 1.0  # in units of the width of x
 OVERSAMPLING = 7.0  # standard deviations of the transform of a Gaussian
 
 
 class InversionRule:
-    """The averages of `SiteAverages`, of at least five colors.
+    """The averages of `SiteAverages`, of at least three colors.
 
     Attributes
     ----------
@@ -56,41 +58,37 @@ class InversionRule:
         self.n_states = n_states
         self.norm_error = math.nan
 
+    def is_affordable(self, m: float, q: float, V: float) -> bool:
+        """Whether an evaluation takes less than about 0.2 s: not for very wide fields."""
+        grid = _Grid.of(self.n_states, math.sqrt(q), V)
+        return grid.n_places * (2 * grid.n_side + 1) * len(grid.window) < MOST_STEPS
+
     def __call__(self, m: float, q: float, V: float) -> SiteAverages:
         """Return the averages at the order parameters m >= 0, q > 0, V > 0."""
         n_states = self.n_states
         scale = math.sqrt(q)
         signal = m + V
-        window = _window(n_states, scale, V)
-        # Places resolve x, the steps between them the oscillations of exp(-s W).
-        place_step = min(PLACE_STEP * scale / math.sqrt(n_states), 0.3)
-        highest_frequency = 0.5 * math.pi * len(window) / (1.0 + V)
-        stride = math.ceil(
-            place_step * (highest_frequency + OVERSAMPLING / scale) / (2.0 * math.pi)
-        )
-        spacing = place_step / stride
-        lowest = _place(n_states, V, signal) - REACH * scale
-        n_places = math.ceil(2.0 * REACH * scale / place_step) + 1
-        n_side = math.ceil(REACH * scale / spacing)
-        kernel = np.exp(-0.5 * (np.arange(-n_side, n_side + 1) * spacing / scale) ** 2)
+        grid = _Grid.of(n_states, scale, V)
+        steps = np.arange(-grid.n_side, grid.n_side + 1) * grid.spacing
+        kernel = np.exp(-0.5 * (steps / scale) ** 2)
         sums = np.empty(6)
         invert(
             n_states,
             V,
-            lowest,
-            spacing,
-            stride,
-            n_places,
+            _place(n_states, V, signal) - REACH * scale,
+            grid.spacing,
+            grid.stride,
+            grid.n_places,
             signal,
             kernel / kernel.sum(),
             DAMPING / V,
             0.5 * math.pi / V,
-            window,
+            grid.window,
             sums,
         )
         norm, own, own_square, other_squares, response, log_share = sums.tolist()
         self.norm_error = abs(norm - 1.0)
-        # Dividing by the norm keeps 1 - p_y exact for p_y near 1 and cancels part of the error.
+        # Dividing by the norm cancels part of the error.
         own, own_square = own / norm / V, own_square / norm / V**2
         return SiteAverages(
             squared_error=1.0 - 2.0 * own + own_square + other_squares / norm / V**2,
@@ -98,6 +96,29 @@ class InversionRule:
             error=1.0 - own,
             train_loss=math.log(V) - log_share / norm,
         )
+
+
+class _Grid(NamedTuple):
+    """Places x, `stride` steps of `spacing` apart: places resolve x, steps the turns of e^(-s W).
+
+    `n_side` steps hold the Gaussian to one side, and `window` weights the frequencies.
+    """
+
+    window: Array
+    spacing: float
+    stride: int
+    n_places: int
+    n_side: int
+
+    @classmethod
+    def of(cls, n_states: int, scale: float, V: float) -> _Grid:
+        window = _window(n_states, scale, V)
+        place_step = min(PLACE_STEP * scale / math.sqrt(n_states), 0.3)
+        highest = 0.5 * math.pi * len(window) / (1.0 + V)
+        stride = math.ceil(place_step * (highest + OVERSAMPLING / scale) / (2.0 * math.pi))
+        spacing = place_step / stride
+        n_places = math.ceil(2.0 * REACH * scale / place_step) + 1
+        return cls(window, spacing, stride, n_places, math.ceil(REACH * scale / spacing))
 
 
 def _window(n_states: int, scale: float, V: float) -> Array:

@@ -10,12 +10,10 @@ Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.072
 
 from __future__ import annotations
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from pottsattn._validate import InputError, check_array
 from pottsattn.theory.result import LearningCurve
-from pottsattn.theory.tracing import bayes_loss, check_task, trace
+from pottsattn.theory.tracing import bayes_loss, check_ridges, check_task, trace
 
 __all__ = ["LearningCurve", "bayes_loss", "learning_curve"]
 
@@ -42,8 +40,9 @@ def learning_curve(
     alphas : array_like, shape (n_alphas,)
         Sequences per site M / L, above 0, in any order.
     ridge : float or array_like, shape (n_alphas,)
-        O(1) penalty, above 0: couplings_l2 = ridge / (2 alpha), or ridge / (2 alpha mask_fraction)
-        with static masks (the loss being a mean over masked sites).
+        O(1) penalty: couplings_l2 = ridge / (2 alpha), or ridge / (2 alpha mask_fraction) with
+        static masks (the loss being a mean over masked sites). At 0 the fit exists above a critical
+        alpha only (`existence_threshold`).
     estimator : {"factored", "full"}
         One coupling per pair (factored attention with identity in color space), or a free C x C
         block per pair (plmDCA).
@@ -85,13 +84,5 @@ def learning_curve(
     task = check_task(
         n_states, coupling_scale, alphas, estimator, mask_fraction, mask_mode, n_heads
     )
-    n_alphas = len(task.alphas)
-    ridges = check_array(
-        "ridge", np.full(n_alphas, ridge) if np.ndim(ridge) == 0 else ridge, (n_alphas,)
-    )
-    if ridges.min() <= 0.0:
-        raise InputError(
-            f"ridge must be above 0, found {ridges.min():g}: without a penalty the fit exists only "
-            "above a critical alpha; use a small ridge such as 1e-2"
-        )
+    ridges = check_ridges(ridge, len(task.alphas))
     return trace(task, "fixed", ridges, lambda solver, i: solver.solve(task.alphas[i], ridges[i]))

@@ -105,6 +105,10 @@ class FreshMaskSolver(StudentSolver):
         self.mask_fraction = mask_fraction
         self.rules = [SmoothedRule(nodes, mask_fraction) for nodes in self.nodes]
 
+    def least_alpha(self) -> float:
+        """Return 0: fresh masks act as a penalty themselves."""
+        return 0.0
+
     def equations(self, student: Student) -> Equations:
         """Return the equations of `student`, still without a rule."""
         return FreshMaskEquations(student, self.mask_fraction)

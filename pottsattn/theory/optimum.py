@@ -66,15 +66,15 @@ def _best_over_ridge(solver: StudentSolver, alpha: float) -> SolvedPoint:
     grid = np.linspace(high, low, math.ceil((high - low) / LOG_RIDGE_SPACING) + 1)
     points: list[SolvedPoint] = []
 
-    def loss(log_ridge: float, n_rules: int | None = None) -> float:
-        point = solver.solve(alpha, math.exp(log_ridge), along=log_ridge, n_rules=n_rules)
+    def loss(log_ridge: float, is_rough: bool = False) -> float:
+        point = solver.solve(alpha, math.exp(log_ridge), along=log_ridge, is_rough=is_rough)
         if point.problem:
             return math.inf
         points.append(point)
         return mean_loss(n_states, *point.test_overlaps)
 
     solver.forget()
-    losses = [loss(log_ridge, n_rules=1) for log_ridge in grid]
+    losses = [loss(log_ridge, is_rough=True) for log_ridge in grid]
     best = int(np.argmin(losses))
     # A ridge of NaN says that there is no optimum; one that cannot be computed keeps its place.
     unresolved = unsolved(

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn.theory.existence import separability_threshold
 from pottsattn.theory.fixed_point import extrapolate, solve_fixed_point
 from pottsattn.theory.gaussian import (
     GaussianRule,
@@ -77,8 +78,7 @@ class StudentSolver:
         self.nodes = [
             gauss_hermite_nodes(n_states, order) for order in points_per_direction(n_states)
         ]
-        n_products = len(self.nodes) if n_states <= MANY_STATES else len(self.nodes) - 1
-        self.rules = [GaussianRule(nodes) for nodes in self.nodes[:n_products]]
+        self.rules = [GaussianRule(nodes) for nodes in self.nodes]
         if n_states >= LEAST_STATES:
             self.rules.append(InversionRule(n_states))
         self.forget()
@@ -92,18 +92,28 @@ class StudentSolver:
         """Return the equations of `student`, still without a rule."""
         return Equations(student)
 
+    def least_alpha(self) -> float:
+        """Return the alpha above which a fit without a penalty exists."""
+        student = self.student
+        rho = float((student.train_signal**2 / student.train_covariance).sum())
+        threshold = separability_threshold(student.n_states, rho)
+        return threshold * student.multiplicity**2 / student.counted
+
     def solve(
         self,
         alpha: float,
         ridge: float,
         *,
         along: float | None = None,
-        n_rules: int | None = None,
+        is_rough: bool = False,
     ) -> SolvedPoint:
         """Return the solution at (alpha, ridge), continued in `along` (log alpha by default).
 
-        `n_rules` = 1 stays with the coarse rule, as the start of a search does.
+        A rough one stays with the coarse rule, as the start of a search does.
         """
+        if ridge == 0.0 and not alpha > self.least_alpha():
+            problem = f"without a penalty the fit exists above alpha {self.least_alpha():.4g} only"
+            return unsolved(alpha, ridge, problem)
         coordinate = math.log(alpha) if along is None else along
         equations = self.equations(replace(self.student, alpha=alpha, ridge=ridge))
         cold = equations.cold_start()
@@ -114,27 +124,40 @@ class StudentSolver:
         if not math.isfinite(values[0]):
             return unsolved(alpha, ridge, "the equations have no finite solution")
         change = error = loss_error = math.nan
-        finer = self.rules[1:n_rules]
-        if finer and not problem:
-            linear = _Linear.of(equations, values)
-            n_iterations += len(values)
+        finer = [] if is_rough else self.finer_rules(values)
+        if finer:  # a coarse rule that stalls is a start still
+            linear = self.linear(equations, values)
+            n_iterations += len(values) if linear else 0
             for rule in finer:
                 change, values, n_more, problem = self._refine(
                     equations, rule, values, cold, linear
                 )
                 n_iterations += n_more
-                if problem or change < QUADRATURE_TOLERANCE:
+                if not math.isfinite(values[0]):
+                    return unsolved(alpha, ridge, "the equations have no finite solution")
+                if change < QUADRATURE_TOLERANCE and not problem:
                     break
             # The error of the last rule is below the last change, or known to the rule itself.
             error = min(change, getattr(equations.rule, "norm_error", change))
-            loss_error = linear.loss_error(equations, error + SOLVED)
-            if not math.isfinite(values[0]):
-                return unsolved(alpha, ridge, "the equations have no finite solution")
+            loss_error = linear.loss_error(equations, error + SOLVED) if linear else math.nan
         if not problem and error > UNRESOLVED:
             problem = f"averages over fields too coarse (error {error:.0e}): use a larger ridge"
         if not problem:
             self._remember(coordinate, values)
         return equations.point(values, n_iterations, change, loss_error, problem)
+
+    def finer_rules(self, values: Array) -> list[Callable[..., Any]]:
+        """Return the rules that refine a coarse solution (m, q, V, ...), in order."""
+        *finer, inversion = self.rules[1:] or (None,)
+        if not isinstance(inversion, InversionRule):
+            return list(self.rules[1:])
+        if not inversion.is_affordable(*values[:3].tolist()):
+            return finer
+        return [*(finer if self.student.n_states <= MANY_STATES else finer[:-1]), inversion]
+
+    def linear(self, equations: Equations, values: Array) -> _Linear | None:
+        """Return the equations near the solution of the last rule; None to do without."""
+        return _Linear.of(equations, values)
 
     def _iterate(
         self, equations: Equations, rule: Any, starts: tuple[Array, ...]
@@ -155,7 +178,7 @@ class StudentSolver:
         return solution.values, n_iterations, f"stalled at residual {solution.residual:.0e}"
 
     def _refine(
-        self, equations: Equations, rule: Any, values: Array, cold: Array, linear: _Linear
+        self, equations: Equations, rule: Any, values: Array, cold: Array, linear: _Linear | None
     ) -> tuple[float, Array, int, str]:
         """Return how far a finer rule moves `values`, its solution, its cost and its problem."""
         equations.rule = rule
@@ -166,7 +189,7 @@ class StudentSolver:
             change = size if n_steps == 1 else change
             if size < SOLVED:
                 return change, values, n_steps, ""
-            if not size < last:
+            if linear is None or not size < last:
                 break
             last = size
             values = values * np.exp(linear.step(residual))

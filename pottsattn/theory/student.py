@@ -76,7 +76,7 @@ class Student:
     alpha : float
         Sequences divided by the length.
     ridge : float
-        O(1) penalty, above 0.
+        O(1) penalty, at least 0.
     multiplicity : float
         k of the equations above.
     trace_weights : ndarray, shape (n_modes,)

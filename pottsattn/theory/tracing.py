@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,15 @@ from pottsattn.theory.result import LearningCurve
 from pottsattn.theory.solver import SolvedPoint, StudentSolver, unsolved
 from pottsattn.theory.student import ESTIMATORS, ensemble_student
 
-__all__ = ["Task", "bayes_loss", "check_n_heads", "check_task", "trace"]
+__all__ = [
+    "Task",
+    "bayes_loss",
+    "check_n_heads",
+    "check_ridges",
+    "check_task",
+    "solvers_of",
+    "trace",
+]
 
 
 def bayes_loss(n_states: int, coupling_scale: float) -> float:
@@ -109,6 +117,39 @@ def check_n_heads(n_heads: int, n_states: int, estimator: str) -> int:
     return n_heads
 
 
+def check_ridges(ridge: ArrayLike, n_alphas: int) -> NDArray[np.float64]:
+    """Return ridges, at least 0, shape (n_alphas,), from one or that many.
+
+    Raises
+    ------
+    InputError
+        A negative ridge, or a wrong number of them.
+    """
+    ridges = check_array(
+        "ridge", np.full(n_alphas, ridge) if np.ndim(ridge) == 0 else ridge, (n_alphas,)
+    )
+    if ridges.min() < 0.0:
+        raise InputError(f"ridge must be at least 0, found {ridges.min():g}")
+    return ridges
+
+
+def solvers_of(task: Task, *, descending: bool = False) -> Iterator[tuple[int, StudentSolver]]:
+    """Yield the place of each alpha and its solver, in increasing (or decreasing) order of alpha.
+
+    One solver serves all alphas of a mask fraction, so that its solutions continue each other.
+    """
+    student = ensemble_student(
+        task.n_states, task.coupling_scale, 1.0, 1.0, task.estimator, task.n_heads
+    )
+    solvers: dict[str, StudentSolver] = {}
+    order = np.argsort(task.alphas, kind="stable").tolist()
+    for i in reversed(order) if descending else order:
+        fraction = float(task.mask_fractions[i])
+        if repr(fraction) not in solvers:
+            solvers[repr(fraction)] = mask_solver(student, fraction, task.mask_mode)
+        yield i, solvers[repr(fraction)]
+
+
 def trace(
     task: Task,
     ridge_kind: str,
@@ -120,21 +161,12 @@ def trace(
     phase = phase_zone(n_states, task.coupling_scale)
     points: dict[int, SolvedPoint] = {}
     bayes = math.nan
-    solvers: dict[str, StudentSolver] = {}  # solutions of one mask fraction continue each other
     if task.coupling_scale < phase.spin_glass_scale:
-        student = ensemble_student(
-            n_states, task.coupling_scale, 1.0, 1.0, task.estimator, task.n_heads
-        )
         bayes = bayes_loss(n_states, task.coupling_scale)
-    for i in np.argsort(task.alphas, kind="stable").tolist():
-        if task.coupling_scale < phase.spin_glass_scale:
-            fraction = float(task.mask_fractions[i])
-            if repr(fraction) not in solvers:
-                solvers[repr(fraction)] = mask_solver(student, fraction, task.mask_mode)
-            points[i] = solve(solvers[repr(fraction)], i)
-        else:
-            problem = f"no paramagnetic phase at coupling_scale >= n_states = {n_states}"
-            points[i] = unsolved(task.alphas[i], ridges[i], problem)
+        points = {i: solve(solver, i) for i, solver in solvers_of(task)}
+    else:
+        problem = f"no paramagnetic phase at coupling_scale >= n_states = {n_states}"
+        points = {i: unsolved(a, ridges[i], problem) for i, a in enumerate(task.alphas.tolist())}
     ordered = [points[i] for i in range(len(task.alphas))]
 
     def column(read: Callable[[SolvedPoint], float]) -> NDArray[np.float64]:

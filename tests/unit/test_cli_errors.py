@@ -352,7 +352,7 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (THEORY, "theory needs --ridge X, or --optimum ridge"),
         (f"{THEORY} --ridge 0.1 --optimum ridge", "either --ridge or --optimum"),
         (f"{THEORY} --optimum alpha", "optimum must be one of ridge"),
-        (f"{THEORY} --ridge 0", "ridge must be above 0"),
+        (f"{THEORY} --ridge -1", "ridge must be at least 0"),
         (f"{THEORY} --ridge 0.1 --alpha 0", "alphas must be above 0"),
         (f"{THEORY} --ridge 0.1 --alpha 1 nan", "alphas must be finite"),
         (f"{THEORY} --ridge 0.1 --alpha", "--alpha: expected at least one argument"),

@@ -14,6 +14,7 @@ from pottsattn._storage import file_format
 from pottsattn.theory.gaussian import GaussianRule, gauss_hermite_nodes
 from pottsattn.theory.learning_curve import LearningCurve, bayes_loss, learning_curve
 from pottsattn.theory.optimum import optimal_ridge
+from pottsattn.theory.readout import mean_accuracy
 from pottsattn.theory.result import COLUMNS, POINT_KEYS
 from pottsattn.theory.solver import StudentSolver
 from pottsattn.theory.student import ensemble_student, ridge_to_couplings_l2
@@ -82,15 +83,24 @@ def test_wrong_numbers_of_heads_are_refused(options, message):
         learning_curve(3, 1.5, [1.0], 0.1, **options)
 
 
-@pytest.mark.parametrize(
-    ("estimator", "factor"), [("factored", 1.0), ("full", 4.0)], ids=["factored", "full"]
-)
-def test_large_alpha(estimator, factor):
-    alpha = 1e4
-    curve = learning_curve(3, 1.5, [alpha], 0.3, estimator=estimator)
-    per_parameter = factor / (2.0 * alpha)
-    assert_allclose(curve.test_loss - curve.bayes_loss, per_parameter, rtol=0.01)
-    assert_allclose(curve.bayes_loss - curve.train_loss, per_parameter, rtol=0.01)
+@pytest.mark.parametrize("student", [{}, {"estimator": "full"}, {"n_heads": 2}])
+def test_limits(student):
+    curve = learning_curve(3, 1.5, [1e8, 2.0], [0.1, 1e9], **student)
+    assert_allclose(curve.test_loss[0], curve.bayes_loss[0], rtol=1e-7)
+    assert_allclose(curve.train_loss[0], curve.bayes_loss[0], rtol=1e-7)
+    assert_allclose(curve.test_loss[1], np.log(3.0), rtol=1e-8)
+    assert_allclose(curve.coupling_error, [0.0, 1.0], atol=1e-6)
+    assert_allclose(curve.accuracy[0], mean_accuracy(3, 0.75, 0.75), rtol=1e-6)
+
+
+def test_the_best_ridge_makes_more_data_never_worse():
+    alphas = np.logspace(-1.0, 3.0, 17)
+    for n_states, scale in ((2, 1.0), (4, 2.0)):
+        best = optimal_ridge(n_states, scale, alphas).test_loss
+        assert (np.diff(best) < 0.0).all()
+        fixed = learning_curve(n_states, scale, alphas, 0.01).test_loss
+        assert (best < fixed).all()
+        assert (np.diff(fixed) > 0.0).any()  # the peak that a weak penalty leaves
 
 
 @pytest.mark.parametrize(
@@ -208,8 +218,7 @@ def test_ridge_to_couplings_l2():
         ({"alphas": [1.0, 0.0]}, "alphas must be above 0"),
         ({"alphas": [[1.0]]}, "alphas must have shape"),
         ({"alphas": [np.nan]}, "alphas must be finite"),
-        ({"ridge": 0.0}, "ridge must be above 0.*without a penalty"),
-        ({"ridge": -1.0}, "ridge must be above 0"),
+        ({"ridge": -1.0}, "ridge must be at least 0"),
         ({"ridge": [0.1, 0.2, 0.3]}, "ridge must have shape"),
         ({"estimator": "ful"}, "did you mean full"),
     ],
