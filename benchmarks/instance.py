@@ -17,11 +17,18 @@ from pottsattn import PottsModel, fit_pseudolikelihood, learning_curve, sample
 from pottsattn.comparison import compare
 from pottsattn.ensembles import chain, lattice_2d, sk_potts
 from pottsattn.instance import matched_ensemble, measured_sites
+from pottsattn.theory.gaussian import mean_loss
 from pottsattn.theory.instance import InstanceCurve, MeasuredSite, instance_curve
+from pottsattn.theory.mean_coupling import (
+    largest_mean_coupling,
+    mean_coupling_student,
+    uniform_susceptibility,
+)
+from pottsattn.theory.solver import StudentSolver
 
 LENGTH, N_STATES, SCALE, ALPHA, RIDGE, N_TEST = 100, 3, 1.5, 4, 0.1, 10_000
 LARGEST_ERROR = 0.01
-MEAN_COUPLINGS = (-1.0, 0.0, 0.75, 1.5, 2.0)
+MEAN_COUPLINGS = (0.0, -1.0, 1.0, 2.0)
 N_INSTANCES = 4
 
 
@@ -49,10 +56,11 @@ def regular_graph(degree: int, strength: float, seed: int) -> PottsModel:
 
 def fitted(model: PottsModel, seed: int) -> tuple[float, float, float, float]:
     """Return test, Bayes and training loss and coupling error of one fit."""
-    data = sample(model, ALPHA * LENGTH + N_TEST, rng=seed, n_threads=1).dataset
-    train = data.take(slice(0, ALPHA * LENGTH))
+    size = ALPHA * model.length
+    data = sample(model, size + N_TEST, rng=seed, n_threads=1).dataset
+    train = data.take(slice(0, size))
     fit = fit_pseudolikelihood(train, "factored", ridge=RIDGE, fields="none", n_threads=1)
-    found = compare({"fit": fit}, data.take(slice(ALPHA * LENGTH, None)))
+    found = compare({"fit": fit}, data.take(slice(size, None)))
     judged = found.fits[0]
     return judged.test_loss, found.bayes_loss, judged.train_loss, judged.coupling_error
 
@@ -107,21 +115,45 @@ def noise() -> None:
 
 def with_mean_coupling() -> None:
     """Print losses of SK-Potts with J0 / L on every coupling; the same random part for all."""
-    print(f"\nmean coupling: means of {N_INSTANCES} instances, and differences to J0 = 0")
-    show("J0", "test", "Bayes", "training", "test - test(0)", "error of it")
-    rows = {}
-    for mean in MEAN_COUPLINGS:
-        found = []
-        for seed in range(N_INSTANCES):
-            interactions = sk_potts(LENGTH, N_STATES, SCALE, seed).couplings.factors()[0][0]
-            shifted = interactions + mean / LENGTH * (1.0 - np.eye(LENGTH))
-            model = PottsModel.factored(shifted, n_states=N_STATES)
-            found.append(fitted(model, 400 + seed)[:3])
-        rows[mean] = np.array(found)
-    for mean, found in rows.items():
-        change = (found - rows[0.0])[:, 0]
-        error = float(change.std(ddof=1) / N_INSTANCES**0.5)
-        show(mean, *found.mean(axis=0).tolist(), float(change.mean()), error)
+    limit = largest_mean_coupling(N_STATES, SCALE)
+    print(
+        f"\nmean coupling (order at J0 = {limit:g}): change of the test loss, {N_INSTANCES} pairs"
+    )
+    show("L", "J0", "test", "change", "error of it", "theory", "uniform chi", "theory")
+    for length in (LENGTH, 3 * LENGTH):
+        plain: list[float] = []
+        for mean in MEAN_COUPLINGS:
+            found = [
+                fitted(shifted(length, mean, seed), 400 + seed)[0] for seed in range(N_INSTANCES)
+            ]
+            plain = plain or found
+            change = np.subtract(found, plain)
+            error = float(change.std(ddof=1) / N_INSTANCES**0.5)
+            theory = predicted(length, mean) - predicted(length, 0.0)
+            chi = [uniform_variance(model, 500 + seed) for seed, model in enumerate(models)]
+            expected = uniform_susceptibility(N_STATES, SCALE, mean)
+            columns = (float(np.mean(found)), float(change.mean()), error, theory)
+            show(length, mean, *columns, float(np.mean(chi)), expected)
+
+
+def shifted(length: int, mean: float, seed: int) -> PottsModel:
+    """Return SK-Potts with a mean coupling."""
+    interactions = sk_potts(length, N_STATES, SCALE, seed).couplings.factors()[0][0]
+    interactions = interactions + mean / length * (1.0 - np.eye(length))
+    return PottsModel.factored(interactions, n_states=N_STATES)
+
+
+def uniform_variance(model: PottsModel, seed: int) -> float:
+    """Return the variance of sum_i x_i / sqrt(L) per color channel."""
+    states = sample(model, 3000, rng=seed, n_threads=1).dataset.sequences
+    counts = np.stack([(states == color).sum(axis=1) for color in range(N_STATES)])
+    return float(counts.var(axis=1).sum() / model.length / (N_STATES - 1))
+
+
+def predicted(length: int, mean: float) -> float:
+    """Return the test loss of theory with the outlier of a mean coupling."""
+    student = mean_coupling_student(N_STATES, SCALE, mean, length, ALPHA, RIDGE)
+    return mean_loss(N_STATES, *StudentSolver(student).solve(ALPHA, RIDGE).test_overlaps)
 
 
 def main() -> int:
