@@ -123,14 +123,13 @@ def with_mean_coupling() -> None:
     for length in (LENGTH, 3 * LENGTH):
         plain: list[float] = []
         for mean in MEAN_COUPLINGS:
-            found = [
-                fitted(shifted(length, mean, seed), 400 + seed)[0] for seed in range(N_INSTANCES)
-            ]
+            instances = [shifted(length, mean, seed) for seed in range(N_INSTANCES)]
+            found = [fitted(model, 400 + seed)[0] for seed, model in enumerate(instances)]
             plain = plain or found
             change = np.subtract(found, plain)
             error = float(change.std(ddof=1) / N_INSTANCES**0.5)
             theory = predicted(length, mean) - predicted(length, 0.0)
-            chi = [uniform_variance(model, 500 + seed) for seed, model in enumerate(models)]
+            chi = [uniform_variance(model, 500 + seed) for seed, model in enumerate(instances)]
             expected = uniform_susceptibility(N_STATES, SCALE, mean)
             columns = (float(np.mean(found)), float(change.mean()), error, theory)
             show(length, mean, *columns, float(np.mean(chi)), expected)
