@@ -14,9 +14,16 @@ import sys
 import numpy as np
 
 from pottsattn import PottsModel, fit_pseudolikelihood, learning_curve, sample
+from pottsattn._validate import InputError
 from pottsattn.comparison import compare
-from pottsattn.ensembles import chain, lattice_2d, sk_potts
-from pottsattn.instance import matched_ensemble, measured_sites
+from pottsattn.ensembles import ENSEMBLES, chain, lattice_2d, sk_potts
+from pottsattn.instance import (
+    coupling_scale_of_pairs,
+    debiased_coupling_scale,
+    matched_ensemble,
+    measured_sites,
+    realized_coupling_scale,
+)
 from pottsattn.theory.instance import InstanceCurve, MeasuredSite, instance_curve
 from pottsattn.theory.mean_coupling import (
     largest_mean_coupling,
@@ -28,6 +35,13 @@ from pottsattn.theory.solver import StudentSolver
 
 LENGTH, N_STATES, SCALE, ALPHA, RIDGE, N_TEST = 100, 3, 1.5, 4, 0.1, 10_000
 LARGEST_ERROR = 0.01
+SCALE_CASES = [  # ensemble, C, J, M / L
+    ("sk-potts", 3, 1.5, 1),
+    ("sk-potts", 3, 1.5, 4),
+    ("sk-potts", 3, 1.5, 16),
+    ("sk-potts", 10, 3.0, 8),
+    ("chain", 3, 1.0, 4),
+]
 MEAN_COUPLINGS = (0.0, -1.0, 1.0, 2.0)
 N_INSTANCES = 4
 
@@ -113,6 +127,29 @@ def noise() -> None:
         show(per_site, *(float(curve.test_loss[0]) for curve in pair))
 
 
+def scales() -> None:
+    """Print both estimates of J_inst from data against the truth, in five instances each."""
+    print("\nestimates of J_inst less the realized one: least and largest of five")
+    show("model", "C", "J", "M / L", "pairs", "", "fit", "", "fits refused")
+    for name, n_states, scale, alpha in SCALE_CASES:
+        errors = []
+        for seed in range(5):
+            model = ENSEMBLES[name](LENGTH, n_states, scale, seed)
+            data = sample(model, alpha * LENGTH, rng=seed + 50, n_threads=1).dataset
+            truth = realized_coupling_scale(model.couplings)
+            fit = fit_pseudolikelihood(data, "factored", ridge=0.2, fields="none", n_threads=1)
+            try:
+                of_fit = debiased_coupling_scale(fit)
+            except InputError:
+                of_fit = np.nan
+            errors.append((coupling_scale_of_pairs(data).value - truth, of_fit - truth))
+        pairs, fits = np.transpose(errors)
+        n_refused = int(np.isnan(fits).sum())
+        fits = fits[np.isfinite(fits)]
+        ends = [float(end) for part in (pairs, fits) for end in (part.min(), part.max())]
+        show(name, n_states, scale, alpha, *ends, n_refused)
+
+
 def with_mean_coupling() -> None:
     """Print losses of SK-Potts with J0 / L on every coupling; the same random part for all."""
     limit = largest_mean_coupling(N_STATES, SCALE)
@@ -159,6 +196,7 @@ def main() -> int:
     """Run; 1 when SK-Potts is off by more than 1 %."""
     error = models()
     noise()
+    scales()
     with_mean_coupling()
     print(f"sk-potts: largest error {100 * error:.2f} %, allowed {100 * LARGEST_ERROR:g} %")
     return int(error > LARGEST_ERROR)

@@ -13,8 +13,6 @@ from pottsattn._storage import to_json, write_csv
 
 __all__ = ["MeasuredFit", "MethodPlan", "Plan", "PlanPoint"]
 
-FAR = 4.0  # times the largest fit, beyond which a prediction is called far
-
 
 @dataclass(frozen=True)
 class MeasuredFit:
@@ -130,7 +128,8 @@ class Plan:
         if self.form == "effective":
             found.append(
                 "the data are no SK-Potts sample: effective parameters were fitted to the losses, "
-                "and predictions far beyond the data are extrapolations"
+                "and predictions beyond the data are extrapolations, on an alignment too "
+                "optimistic by some percent at twice the sequences"
             )
             found.append(
                 "heads: assumes color matrices that span the couplings, which were not fitted"
