@@ -8,7 +8,7 @@ safe for color-blind readers; every method also has its own marker and line styl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,11 @@ from numpy.typing import NDArray
 from pottsattn._storage import write_whole
 from pottsattn._validate import InputError
 from pottsattn.dataset import SequenceDataset
-from pottsattn.sweep import SweepTable
-from pottsattn.theory.learning_curve import LearningCurve
 
 __all__ = [
     "check_figure_path",
-    "figure_learning_curves",
     "new_figure",
     "plot_couplings",
-    "plot_learning_curves",
     "plot_ridge_path",
     "plot_scores",
     "plot_site_frequencies",
@@ -40,22 +36,15 @@ __all__ = [
 Array = NDArray[np.float64]
 MANY_POINTS = 20_000
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
-BLUE, ORANGE, GREEN, VERMILLION, SKY, GRAY = (
+BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, GRAY = (
     "#0072B2",
     "#E69F00",
     "#009E73",
     "#D55E00",
     "#56B4E9",
+    "#CC79A7",
     "#666666",
 )
-ESTIMATOR_LINES = {
-    "factored": {"color": BLUE, "linestyle": "-"},
-    "full": {"color": VERMILLION, "linestyle": "--"},
-}
-ESTIMATOR_LABELS = {
-    "factored": "theory, factored couplings",
-    "full": "theory, full couplings (plmDCA)",
-}
 METHOD_MARKERS = {
     "factored": {"color": BLUE, "marker": "o", "markersize": 5, "zorder": 4},
     "attention": {
@@ -72,11 +61,6 @@ METHOD_LABELS = {
     "factored": "factored pseudo-likelihood",
     "attention": "factored attention, masked modelling",
     "plm": "plm, full couplings",
-}
-OBSERVABLE_LABELS = {
-    "test_loss": "test loss (nats per masked site)",
-    "train_loss": "training loss (nats per masked site)",
-    "coupling_error": r"coupling error $|J-J^*|^2/|J^*|^2$",
 }
 
 
@@ -113,108 +97,6 @@ def check_figure_path(path: str | os.PathLike[str]) -> str:
     if suffix not in FIGURE_SUFFIXES:
         raise InputError(f"a figure is written as {', '.join(FIGURE_SUFFIXES)}; got {path}")
     return suffix
-
-
-def plot_learning_curves(
-    curves: Iterable[LearningCurve],
-    tables: Iterable[SweepTable] = (),
-    ax: Axes | None = None,
-    *,
-    observable: str = "test_loss",
-    ridge_kind: str | None = None,
-    legend: bool = True,
-) -> Axes:
-    """Draw theory lines and simulated points with standard errors over instances.
-
-    Parameters
-    ----------
-    observable
-        "test_loss", "train_loss" or "coupling_error".
-    ridge_kind
-        Draw only what has a "fixed" or an "optimal" ridge; all if left out.
-    """
-    ax = ax or new_figure()[0]
-    curves = [curve for curve in curves if ridge_kind in (None, curve.ridge_kind)]
-    labels: set[str] = set()
-    for curve in curves:
-        order = np.argsort(curve.alpha)
-        style = dict(ESTIMATOR_LINES[curve.estimator])
-        label = ESTIMATOR_LABELS[curve.estimator]
-        if ridge_kind is None and curve.ridge_kind == "optimal":
-            style["linestyle"] = ":"
-            label += ", best ridge"
-        ax.plot(
-            curve.alpha[order],
-            getattr(curve, observable)[order],
-            label=_once(label, labels),
-            **style,  # type: ignore[arg-type]
-        )
-    for table in tables:
-        for mean in table.means():
-            if ridge_kind not in (None, mean.ridge_kind):
-                continue
-            ax.errorbar(
-                mean.alpha,
-                getattr(mean, observable),
-                yerr=getattr(mean, f"{observable}_error"),
-                linestyle="none",
-                capsize=2,
-                label=_once(METHOD_LABELS.get(mean.method, mean.method), labels),
-                **METHOD_MARKERS.get(mean.method, {"marker": "x", "color": GRAY}),  # type: ignore[arg-type]
-            )
-    if observable.endswith("loss") and curves:
-        reference_line(ax, float(np.log(curves[0].n_states)), f"ln {curves[0].n_states} (guessing)")
-        reference_line(ax, float(curves[0].bayes_loss[0]), "Bayes loss (true model)")
-    _label_alpha(ax)
-    ax.set_ylabel(OBSERVABLE_LABELS[observable])
-    if legend:
-        ax.legend(fontsize=8, frameon=False)
-    return ax
-
-
-def figure_learning_curves(
-    curves: Sequence[LearningCurve],
-    tables: Sequence[SweepTable] = (),
-    *,
-    observable: str = "test_loss",
-    separate: bool = False,
-) -> list[Axes]:
-    """Return one axes for each kind of ridge that occurs: the ridge used, the best ridge.
-
-    They are the panels of one figure, or, if `separate`, each is a figure of its own.
-    """
-    kinds = {curve.ridge_kind for curve in curves}
-    kinds |= {mean.ridge_kind for table in tables for mean in table.means()}
-    if separate:
-        axes = [new_figure(width=5.4, height=4.8)[0] for _ in kinds]
-    else:
-        axes = new_figure(len(kinds), width=5.4, height=4.8)
-    for ax, kind in zip(axes, sorted(kinds), strict=True):
-        plot_learning_curves(
-            curves, tables, ax, observable=observable, ridge_kind=kind, legend=False
-        )
-        ax.set_title(_ridge_title(kind, curves, tables), fontsize=10)
-    for ax in axes if separate else axes[:1]:
-        figure = ax.get_figure(root=True)
-        assert figure is not None
-        handles, labels = ax.get_legend_handles_labels()
-        figure.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=2 if separate else 3,
-            fontsize=8.5,
-            frameon=False,
-        )
-    return axes
-
-
-def _ridge_title(kind: str, curves: Sequence[LearningCurve], tables: Sequence[SweepTable]) -> str:
-    if kind == "optimal":
-        return r"best ridge at each $\alpha$"
-    ridges = {float(ridge) for curve in curves if curve.ridge_kind == kind for ridge in curve.ridge}
-    ridges |= {row.ridge for table in tables for row in table.rows if row.ridge_kind == kind}
-    return f"ridge {ridges.pop():g}" if len(ridges) == 1 else "given ridge"
 
 
 def plot_couplings(
@@ -306,13 +188,6 @@ def plot_site_frequencies(dataset: SequenceDataset, ax: Axes | None = None) -> A
     return ax
 
 
-def _once(label: str, seen: set[str]) -> str:
-    if label in seen:
-        return "_nolegend_"
-    seen.add(label)
-    return label
-
-
 def share_limits(axes: Sequence[Axes]) -> None:
     """Give square panels that are compared the largest limits among them."""
     limit = max(ax.get_xlim()[1] for ax in axes)
@@ -333,9 +208,3 @@ def reference_line(ax: Axes, value: float, text: str, side: str = "right") -> No
         fontsize=7.5,
         color=GRAY,
     )
-
-
-def _label_alpha(ax: Axes) -> None:
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.set_xlabel(r"sequences per site, $\alpha = M / L$")

@@ -1,4 +1,4 @@
-"""Commands that show: demo, plot, cite."""
+"""Commands that show: demo, plot, report, cite."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def add_commands(commands: Any) -> None:
         "plot",
         _plot,
         "Draw the figure that fits the files.",
-        epilog="Curves and sweeps: learning curves with points. Fits and one data set with its "
+        epilog="Curves and sweeps: learning curves with points, and residuals where a line has "
+        "their alpha; sweeps alone: with the theory for them. Fits and one data set with its "
         "true model: true against learned couplings. One fit: its training, or the scores of its "
         "pairs and the ridges tried. Several trained fits: their training. One sampled data set: "
         "its chains. Another data set: the frequencies of its states.",
@@ -78,14 +79,33 @@ def add_commands(commands: Any) -> None:
     plot.add_argument(
         "--observable", default="test_loss", metavar="NAME", help=f"{', '.join(OBSERVABLES)}"
     )
+    plot.add_argument(
+        "--length", type=int, metavar="L", help="sweeps: points of this length (default: longest)"
+    )
+    plot.add_argument(
+        "--finite-size", action="store_true", help="sweeps: deviations from theory against 1 / L"
+    )
+
+    report = add_command(
+        commands,
+        "report",
+        _report,
+        "Write one self-contained page on the files.",
+        epilog="Sweeps, with curves to lay beneath their points or the theory for them: curves, "
+        "residuals, finite-size study, tables. Other files: the figure that plot draws of them.",
+    )
+    report.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
+    report.add_argument("--out", required=True, metavar="PAGE", help="page: .html")
+    report.add_argument(
+        "--length", type=int, metavar="L", help="sweeps: length to judge (default: longest)"
+    )
+    report.set_defaults(observable="test_loss", finite_size=False)  # of other figures
 
     cite = add_command(commands, "cite", _cite, "Name the papers behind the package, or a file.")
     cite.add_argument("file", nargs="?", metavar="FILE", help="a file of pottsattn")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from pottsattn.demo.job import Settings
     from pottsattn.demo.run import run_demo
 
@@ -99,10 +119,10 @@ def _demo(arguments: argparse.Namespace) -> int:
         {
             "report": str(page),
             "converged": result.converged,
-            "deviations": [asdict(entry) for entry in deviations],
+            "deviations": [entry.to_dict() for entry in deviations],
         },
         f"{page}: largest deviation of a mean test loss from theory "
-        f"{100 * abs(worst.relative):.2f} % ({worst.method}, alpha {worst.alpha:g})"
+        f"{100 * abs(worst.relative):.2f} % ({worst.point.method}, alpha {worst.point.alpha:g})"
         + ("" if result.converged else "; NOT everything converged"),
     )
     return DONE if result.converged else NOT_CONVERGED
@@ -115,20 +135,26 @@ def _status_line(what: str, done: int, total: int) -> None:
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    from pottsattn.files import load
     from pottsattn.plotting import save_figure
 
     check_choice("observable", arguments.observable, OBSERVABLES)
     check_output(arguments.out, *arguments.files)
     ax = _chain_figure(arguments.files)
     if ax is None:
-        loaded: dict[str, dict[str, Any]] = {}
-        for path in arguments.files:
-            loaded.setdefault(file_format(path), {})[path] = load(path)
-        ax = _choose_figure(loaded, arguments)
+        ax = _choose_figure(_load_all(arguments.files), arguments)
     save_figure(ax, arguments.out)
     say(arguments, {"file": arguments.out}, arguments.out)
     return DONE
+
+
+def _load_all(paths: list[str]) -> dict[str, dict[str, Any]]:
+    """Return what the files hold, by kind and path."""
+    from pottsattn.files import load
+
+    loaded: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        loaded.setdefault(file_format(path), {})[path] = load(path)
+    return loaded
 
 
 def _chain_figure(paths: list[str]) -> Any:
@@ -148,9 +174,9 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
 
     kinds = set(loaded)
     if kinds <= {"curve", "sweep"}:
-        curves = list(loaded.get("curve", {}).values())
-        tables = list(loaded.get("sweep", {}).values())
-        return plotting.figure_learning_curves(curves, tables, observable=arguments.observable)[0]
+        return _curve_figure(loaded, arguments)
+    if arguments.finite_size or arguments.length is not None:
+        raise InputError("--finite-size and --length are for sweeps; leave them out")
     truths = [*loaded.get("model", {}).values()]
     truths += [data.model for data in loaded.get("sequences", {}).values() if data.model]
     if "fit" in kinds and kinds <= {"fit", "sequences", "model"} and len(truths) == 1:
@@ -167,6 +193,79 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
         f"no figure for {found}; expected curves and sweeps, fits with one data set that holds the "
         "true model, one fit, several trained ones, or one data set"
     )
+
+
+def _curve_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Any:
+    from pottsattn.experiment.deviations import curves_for, deviations, finite_size_fits
+    from pottsattn.plotting_curves import figure_learning_curves
+    from pottsattn.plotting_sizes import figure_finite_size
+
+    curves = list(loaded.get("curve", {}).values())
+    tables = list(loaded.get("sweep", {}).values())
+    if arguments.length is not None:
+        _check_length(tables, arguments.length)
+    if arguments.finite_size:
+        entries = [entry for table in tables for entry in deviations(table, arguments.observable)]
+        fits = [*finite_size_fits(entries), *finite_size_fits(entries, matched=True)]
+        if not fits:
+            raise InputError(
+                "--finite-size needs a sweep with two lengths or more and two instances or more "
+                "of each"
+            )
+        return figure_finite_size(fits)[0]
+    return figure_learning_curves(
+        curves or [curve for table in tables for curve in curves_for(table)],
+        tables,
+        observable=arguments.observable,
+        length=arguments.length,
+    )[0]
+
+
+def _check_length(tables: list[Any], length: int) -> None:
+    found = sorted({row.length for table in tables for row in table.rows})
+    if length not in found:
+        raise InputError(
+            f"no point has length {length}; the lengths are {', '.join(map(str, found)) or 'none'}"
+        )
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from pottsattn.experiment.page import sweep_sections, sweep_summary
+    from pottsattn.report import Section, write_page
+
+    if not arguments.out.lower().endswith((".html", ".htm")):
+        raise InputError(f"a report is written as .html, got {arguments.out}")
+    check_output(arguments.out, *arguments.files)
+    loaded = _load_all(arguments.files)
+    tables: dict[str, Any] = loaded.pop("sweep", {})
+    if arguments.length is not None:
+        _check_length(list(tables.values()), arguments.length)
+    sections: list[Section] = []
+    summaries = {}
+    curves = list(loaded.pop("curve", {}).values()) if tables else []
+    for path, table in tables.items():
+        length = arguments.length or max(row.length for row in table.rows)
+        sections += sweep_sections(table, curves, length=length)
+        summaries[path] = sweep_summary(table, length)
+    if loaded:
+        sections.append(Section("Figure", figures=[_choose_figure(loaded, arguments)]))
+    title = "Simulated fits against the replica theory" if tables else "Report"
+    write_page(arguments.out, title, f"From {', '.join(arguments.files)}.", sections)
+    say(
+        arguments,
+        {"file": arguments.out, "sweeps": summaries},
+        "\n".join(
+            [
+                arguments.out,
+                *(
+                    f"{path}: {found['n_within']} of {found['n_points']} points of length "
+                    f"{found['length']} agree with theory"
+                    for path, found in summaries.items()
+                ),
+            ]
+        ),
+    )
+    return DONE
 
 
 def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:

@@ -18,9 +18,11 @@ import numpy as np
 
 from pottsattn._numba import n_threads_or_default, run_in_threads
 from pottsattn._validate import InputError, check_at_least
-from pottsattn.comparison import compare
 from pottsattn.dataset import SequenceDataset
 from pottsattn.ensembles import sk_potts
+from pottsattn.experiment.deviations import Deviation, deviations
+from pottsattn.experiment.plan import ESTIMATOR_OF
+from pottsattn.experiment.task import sweep_row
 from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training import train_masked
@@ -34,7 +36,6 @@ __all__ = [
     "METHODS",
     "TRAINING_STEPS",
     "DemoResult",
-    "Deviation",
     "Example",
     "Progress",
     "Settings",
@@ -42,7 +43,6 @@ __all__ = [
 ]
 
 METHODS = ("factored", "attention", "plm")
-ESTIMATOR_OF = {"factored": "factored", "attention": "factored", "plm": "full"}
 RIDGE_KINDS = ("fixed", "optimal")
 TRAINING_STEPS = 150  # leave at most 1e-6 nats per site to the optimum at these sizes
 CURVE_ALPHAS = tuple(2.0 ** (k / 6) for k in range(-6, 25))  # 0.5 ... 16, holds 1, 2, 4, 8
@@ -68,24 +68,6 @@ class Settings:
             raise InputError(f"alphas must be among {CURVE_ALPHAS}")
 
 
-@dataclass(frozen=True)
-class Deviation:
-    """Mean test loss over instances against theory, nats per masked site."""
-
-    method: str
-    ridge_kind: str
-    alpha: float
-    ridge: float
-    simulated: float
-    error: float
-    predicted: float
-
-    @property
-    def relative(self) -> float:
-        """(simulated - predicted) / predicted."""
-        return self.simulated / self.predicted - 1.0
-
-
 @dataclass(frozen=True, eq=False)
 class Example:
     """The largest training set of the first instance, at the given ridge, with its three fits."""
@@ -107,20 +89,9 @@ class DemoResult:
     example: Example
     seconds: float
 
-    def deviations(self) -> Iterator[Deviation]:
-        """Yield simulation against theory for every method, kind of ridge and alpha."""
-        for mean in self.table.means():
-            curve = _curve_for(self.curves, mean.method, mean.ridge_kind)
-            index = CURVE_ALPHAS.index(mean.alpha)
-            yield Deviation(
-                mean.method,
-                mean.ridge_kind,
-                mean.alpha,
-                float(curve.ridge[index]),
-                mean.test_loss,
-                mean.test_loss_error,
-                float(curve.test_loss[index]),
-            )
+    def deviations(self) -> list[Deviation]:
+        """Return mean test losses against theory for every method, kind of ridge and alpha."""
+        return deviations(self.table)
 
     @property
     def converged(self) -> bool:
@@ -171,7 +142,17 @@ def run_job(
         tasks = list(_plan(settings, curves, drawn.dataset, seed))
         with _one_torch_thread():
             for task, fit in zip(tasks, run_in_threads(_fit, tasks, n_workers), strict=True):
-                rows.append(_row(task, fit, test))
+                rows.append(
+                    sweep_row(
+                        fit,
+                        test,
+                        ridge_kind=task.ridge_kind,
+                        ridge=task.ridge,
+                        alpha=float(task.alpha),
+                        seed=seed,
+                        coupling_scale=settings.coupling_scale,
+                    )
+                )
                 report(f"instance {seed}, alpha {task.alpha:g}, {task.method}", len(rows), n_fits)
                 if task.is_drawn:
                     fits[task.method] = fit
@@ -180,13 +161,7 @@ def run_job(
             settings,
             curves,
             tuple(samples),
-            SweepTable(
-                tuple(rows),
-                settings.length,
-                settings.n_states,
-                settings.coupling_scale,
-                origin={"settings": asdict(settings)},
-            ),
+            SweepTable(tuple(rows), origin={"settings": asdict(settings)}),
             _example(settings, samples[0].dataset, fits),
             seconds,
         )
@@ -270,20 +245,3 @@ def _fit(task: _Task) -> FitResult:
     if fit.interrupted:  # with one thread Ctrl-C reaches the fit, which returns what it has
         raise KeyboardInterrupt
     return fit
-
-
-def _row(task: _Task, fit: FitResult, test: SequenceDataset) -> SweepRow:
-    judged = compare({fit.method: fit}, test)
-    return SweepRow(
-        method=fit.method,
-        ridge_kind=task.ridge_kind,
-        alpha=float(task.alpha),
-        ridge=task.ridge,
-        seed=task.seed,
-        test_loss=judged.fits[0].test_loss,
-        train_loss=fit.train_loss,
-        coupling_error=judged.fits[0].coupling_error,
-        bayes_loss=judged.bayes_loss,
-        seconds=fit.seconds,
-        converged=fit.converged,
-    )

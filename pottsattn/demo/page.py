@@ -14,18 +14,18 @@ from pottsattn.demo.job import (
     METHODS,
     TRAINING_STEPS,
     DemoResult,
-    Deviation,
     Example,
 )
+from pottsattn.experiment.deviations import Deviation
 from pottsattn.plotting import (
     METHOD_LABELS,
     METHOD_MARKERS,
-    figure_learning_curves,
     new_figure,
     plot_couplings,
     save_figure,
     share_limits,
 )
+from pottsattn.plotting_curves import figure_learning_curves
 from pottsattn.plotting_training import plot_history
 from pottsattn.report import Section, Table, write_page
 from pottsattn.sweep import SweepTable
@@ -58,16 +58,18 @@ def write_demo_page(out: Path, result: DemoResult) -> None:
 def _lead(result: DemoResult, deviations: Sequence[Deviation]) -> str:
     settings = result.settings
     worst = {
-        method: max(abs(entry.relative) for entry in deviations if entry.method == method)
+        method: max(abs(entry.relative) for entry in deviations if entry.point.method == method)
         for method in METHODS
     }
     attention = {
-        (d.ridge_kind, d.alpha): d.simulated for d in deviations if d.method == "attention"
+        (d.point.ridge_kind, d.point.alpha): d.simulated
+        for d in deviations
+        if d.point.method == "attention"
     }
     apart = max(
-        abs(entry.simulated - attention[entry.ridge_kind, entry.alpha])
+        abs(entry.simulated - attention[entry.point.ridge_kind, entry.point.alpha])
         for entry in deviations
-        if entry.method == "factored"
+        if entry.point.method == "factored"
     )
     n_failed = sum(not row.converged for row in result.table.rows)
     state = "All fits converged." if n_failed == 0 else f"{n_failed} fits did NOT converge."
@@ -113,15 +115,17 @@ def _curve_sections(
             ),
             [
                 (
-                    entry.method,
-                    "given" if entry.ridge_kind == "fixed" else "best",
-                    f"{entry.alpha:g}",
-                    f"{entry.ridge:.3g}",
+                    entry.point.method,
+                    "given" if entry.point.ridge_kind == "fixed" else "best",
+                    f"{entry.point.alpha:g}",
+                    f"{entry.point.ridge:.3g}",
                     _with_error(entry.simulated, entry.error),
                     f"{entry.predicted:.4f}",
                     f"{100 * entry.relative:+.2f}",
                 )
-                for entry in sorted(deviations, key=lambda d: (d.ridge_kind, d.method, d.alpha))
+                for entry in sorted(
+                    deviations, key=lambda d: (d.point.ridge_kind, d.point.method, d.point.alpha)
+                )
             ],
         ),
     )
@@ -148,7 +152,10 @@ def _write_curve_csv(path: Path, curves: Sequence[LearningCurve], table: SweepTa
         for alpha, ridge, test, train, error, bayes in zip(*columns, strict=True):
             row = ["theory", curve.estimator, curve.ridge_kind, alpha, ridge, ""]
             rows.append([*row, test, "", train, "", error, "", bayes])
-    rows += [["simulation", *asdict(mean).values(), ""] for mean in table.means()]
+    for mean in table.means():
+        point = mean.point
+        row = ["simulation", point.method, point.ridge_kind, point.alpha, point.ridge]
+        rows.append([*row, *list(asdict(mean).values())[1:], ""])
     write_csv(path, header, rows)
 
 

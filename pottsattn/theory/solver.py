@@ -133,8 +133,8 @@ class StudentSolver:
         change = error = loss_error = math.nan
         finer = [] if is_rough else self.finer_rules(values)
         if finer:  # a coarse rule that stalls is a start still
-            linear = _Linear.of(equations, values)
-            n_iterations += len(values)
+            linear = self.linear(equations, values)
+            n_iterations += len(values) if linear else 0
             for rule in finer:
                 change, values, n_more, problem = self._refine(
                     equations, rule, values, cold, linear
@@ -146,7 +146,7 @@ class StudentSolver:
                     break
             # The error of the last rule is below the last change, or known to the rule itself.
             error = min(change, getattr(equations.rule, "norm_error", change))
-            loss_error = linear.loss_error(equations, error + SOLVED)
+            loss_error = linear.loss_error(equations, error + SOLVED) if linear else math.nan
         if not problem and error > self.unresolved:
             problem = f"averages over fields too coarse (error {error:.0e}): use a larger ridge"
         if not problem:
@@ -161,6 +161,10 @@ class StudentSolver:
         if not inversion.is_affordable(*values[:3].tolist()):
             return finer
         return [*(finer if self.student.n_states <= MANY_STATES else finer[:-1]), inversion]
+
+    def linear(self, equations: Equations, values: Array) -> _Linear | None:
+        """Return the equations near the solution of the last rule; None to do without."""
+        return _Linear.of(equations, values)
 
     def _iterate(
         self, equations: Equations, rule: Any, starts: tuple[Array, ...]
@@ -181,7 +185,7 @@ class StudentSolver:
         return solution.values, n_iterations, f"stalled at residual {solution.residual:.0e}"
 
     def _refine(
-        self, equations: Equations, rule: Any, values: Array, cold: Array, linear: _Linear
+        self, equations: Equations, rule: Any, values: Array, cold: Array, linear: _Linear | None
     ) -> tuple[float, Array, int, str]:
         """Return how far a finer rule moves `values`, its solution, its cost and its problem."""
         equations.rule = rule
@@ -192,7 +196,7 @@ class StudentSolver:
             change = size if n_steps == 1 else change
             if size < SOLVED:
                 return change, values, n_steps, ""
-            if not size < last:
+            if linear is None or not size < last:
                 break
             last = size
             values = values * np.exp(linear.step(residual))

@@ -17,9 +17,10 @@ import pottsattn
 from pottsattn._storage import content_hash
 from pottsattn.cli import main
 from pottsattn.dataset import SequenceDataset
-from pottsattn.demo.job import Deviation
+from pottsattn.experiment.deviations import Deviation
 from pottsattn.files import load
 from pottsattn.fitting.result import FitResult
+from pottsattn.sweep import SweepPoint
 from pottsattn.theory.learning_curve import learning_curve
 from pottsattn.theory.optimum import optimal_ridge
 
@@ -35,7 +36,8 @@ BRIDGE_KEYS += " ridge couplings_l2 fields_l2 n_given n_used n_train n_held_out 
 POINT_KEYS = "alpha ridge mask_fraction m q V test_loss bayes_loss train_loss coupling_error"
 POINT_KEYS += " accuracy converged"
 PHASE_KEYS = "zone spin_glass_scale ferromagnetic_scale first_order_bound"
-COMMANDS = "demo sample split weights fit compare bridge theory contacts export plot info cite"
+COMMANDS = "demo sample split weights fit compare bridge plan theory sweep contacts export plot"
+COMMANDS += " report info cite"
 FIGURE_STARTS = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
 SAMPLE = "sample --length 6 --states 3 --coupling-scale 1 --chains 8 --warmup 50 --thin 2"
 CURVE = "theory --states 3 --coupling-scale 1.5 --ridge 0.1 --alpha 4 1"
@@ -562,7 +564,8 @@ def test_cite_without_a_file_names_all_papers(run_json):
 
 
 def test_demo_reports_its_page(run_json, tmp_path, monkeypatch):
-    deviation = Deviation("plm", "fixed", 1.0, 0.1, 1.01, 0.001, 1.0)
+    point = SweepPoint("plm", "fixed", 1.0, 0.1, 30, 3, 1.5, None, None, None)
+    deviation = Deviation(point, 2, 1.01, 0.001, 1.0, 0.0, 0.001)
 
     def run_demo(folder, settings, *, n_threads, progress):
         progress("theory", 0, 1)  # not a terminal: nothing is shown

@@ -40,15 +40,19 @@ def test_every_point_is_there_with_its_own_theory(demo):
     assert len(deviations) == len(METHODS) * 2 * 2
     assert {row.seed for row in result.table.rows} == {3, 4}
     for entry in deviations:
-        estimator = "full" if entry.method == "plm" else "factored"
-        curve = pottsattn.learning_curve(3, 1.5, [entry.alpha], entry.ridge, estimator=estimator)
+        point = entry.point
+        estimator = "full" if point.method == "plm" else "factored"
+        curve = pottsattn.learning_curve(3, 1.5, [point.alpha], point.ridge, estimator=estimator)
         assert entry.predicted == pytest.approx(curve.test_loss[0], rel=1e-6)
         assert abs(entry.relative) < 0.15  # 16 sites are few
 
 
 def test_attention_and_factored_agree(demo):
     _, result = demo
-    means = {(m.method, m.ridge_kind, m.alpha): m.test_loss for m in result.table.means()}
+    means = {
+        (m.point.method, m.point.ridge_kind, m.point.alpha): m.test_loss
+        for m in result.table.means()
+    }
     for (method, kind, alpha), loss in means.items():
         if method == "factored":
             assert means["attention", kind, alpha] == pytest.approx(loss, abs=1e-3)

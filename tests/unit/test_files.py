@@ -24,7 +24,7 @@ def files(tmp_path, tiny_model, rng):
     make_fit(tiny_model.couplings, tiny_model.fields).save(tmp_path / "fit")
     tiny_model.save(tmp_path / "model")
     learning_curve(3, 1.5, [1.0], 0.1).save(tmp_path / "curve")
-    SweepTable((), length=4, n_states=3, coupling_scale=1.0).save(tmp_path / "sweep")
+    SweepTable(()).save(tmp_path / "sweep")
     return tmp_path
 
 

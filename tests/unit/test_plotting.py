@@ -14,15 +14,14 @@ from numpy.testing import assert_allclose
 from pottsattn import InputError
 from pottsattn.dataset import SequenceDataset
 from pottsattn.plotting import (
-    figure_learning_curves,
     new_figure,
     plot_couplings,
-    plot_learning_curves,
     plot_ridge_path,
     plot_scores,
     plot_site_frequencies,
     save_figure,
 )
+from pottsattn.plotting_curves import figure_learning_curves, plot_learning_curves
 from pottsattn.plotting_training import plot_histories, plot_history
 from pottsattn.sweep import SweepRow, SweepTable
 from pottsattn.theory.learning_curve import learning_curve
@@ -38,14 +37,14 @@ def curves():
 
 @pytest.fixture
 def table() -> SweepTable:
-    row = SweepRow("plm", "fixed", 1.0, 0.1, 0, 1.1, 0.5, 0.9, 0.9, 1.0, True)
+    row = SweepRow("plm", "fixed", 1.0, 0.1, 0, 1.1, 0.5, 0.9, 0.9, 1.0, True, 30, 3, 1.5)
     rows = [
         replace(row, alpha=alpha, method=method, seed=seed, test_loss=1.0 + 0.1 * seed)
         for alpha in (1.0, 4.0)
         for method in ("plm", "attention")
         for seed in (0, 1)
     ]
-    return SweepTable((*rows, replace(row, ridge_kind="optimal")), 30, 3, 1.5)
+    return SweepTable((*rows, replace(row, ridge_kind="optimal")))
 
 
 def texts(ax) -> list[str]:

@@ -1,0 +1,1 @@
+"""Experiments against theory: a grid of sample, fit and compare, and what it says."""
