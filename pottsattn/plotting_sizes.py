@@ -44,11 +44,12 @@ def figure_finite_size(fits: Sequence[FiniteSizeFit], *, separate: bool = False)
 def _draw_finite_size(ax: Axes, fits: Sequence[FiniteSizeFit]) -> None:
     points = [fit.deviations[0].point for fit in fits]
     colors = mask_colors(points)
-    alphas = sorted({point.alpha for point in points})
     lengths = sorted({entry.point.length for fit in fits for entry in fit.deviations})
     top = 1.08 / lengths[0]
     for fit, point in zip(fits, points, strict=True):
         style = point_style(point, colors)
+        # The smallest alpha of a student is dashed, and colors get stronger as alpha grows.
+        alphas = sorted({other.alpha for other in points if _student(other) == _student(point)})
         faint = 0.4 + 0.6 * (alphas.index(point.alpha) + 1) / len(alphas)
         shift = 1.0 + 0.012 * (fits.index(fit) - len(fits) / 2)  # so that error bars can be told
         at = np.array([1.0 / entry.point.length for entry in fit.deviations])
@@ -74,6 +75,10 @@ def _draw_finite_size(ax: Axes, fits: Sequence[FiniteSizeFit]) -> None:
     ax.set_xlabel("1 / L")
     ax.set_ylabel("simulated − theory")
     ax.legend(fontsize=7, frameon=False)
+
+
+def _student(point: SweepPoint) -> tuple[str, float | None, str | None]:
+    return point.method, point.mask_fraction, point.mask_mode
 
 
 def _short_label(point: SweepPoint) -> str:
