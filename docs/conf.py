@@ -14,10 +14,11 @@ author = "The pottsattn developers"
 project_copyright = "2026, The pottsattn developers"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 default_role = "literal"
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # the notebook keeps its outputs; tests/test_tutorials.py runs it
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"

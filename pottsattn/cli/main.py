@@ -11,7 +11,18 @@ from collections.abc import Sequence
 
 from pottsattn._validate import ConvergenceWarning, InputError, did_you_mean
 from pottsattn._version import __version__
-from pottsattn.cli import bridging, data, export, fit, info, judging, pages, sweeping, theory
+from pottsattn.cli import (
+    bridging,
+    data,
+    export,
+    fit,
+    info,
+    judging,
+    pages,
+    planning,
+    sweeping,
+    theory,
+)
 from pottsattn.cli._shell import INTERRUPTED, WRONG_INPUT, Parser
 
 __all__ = ["build_parser", "main"]
@@ -70,7 +81,18 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"pottsattn {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for group in (pages, data, info, fit, judging, bridging, export, theory, sweeping):
+    for group in (
+        pages,
+        data,
+        info,
+        fit,
+        judging,
+        bridging,
+        planning,
+        export,
+        theory,
+        sweeping,
+    ):
         group.add_commands(commands)
     parser.set_defaults(commands=commands)
     return parser

@@ -33,7 +33,8 @@ def add_commands(commands: Any) -> None:
     theory.add_argument(
         "--optimum",
         metavar="NAME",
-        help="'ridge': the best ridge at each alpha, instead of --ridge",
+        help="'ridge': the best ridge at each alpha, instead of --ridge; 'mask-fraction': the best "
+        "mask fraction, at --ridge or else together with the best ridge",
     )
     theory.add_argument(
         "--estimator", default="factored", metavar="NAME", help="factored (attention) or full (plm)"
@@ -52,6 +53,9 @@ def add_commands(commands: Any) -> None:
         metavar="NAME",
         help="fresh (a new mask at every visit; default) or static (one mask per sequence)",
     )
+    theory.add_argument(
+        "--masks", type=int, metavar="K", help="static masks of a sequence (default: 1)"
+    )
     theory.add_argument("--out", metavar="FILE", help="curve to write, .h5 or .csv")
 
 
@@ -59,29 +63,37 @@ def _theory(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from pottsattn.theory.learning_curve import learning_curve
-    from pottsattn.theory.optimum import optimal_ridge
+    from pottsattn.theory.optimum import optimal_mask_fraction, optimal_ridge
 
     if arguments.out is not None:
         if Path(arguments.out).suffix.lower() not in CURVE_SUFFIXES:
             raise InputError(f"a curve is written as .h5 or .csv, got {arguments.out}")
         check_writable(arguments.out)
-    if arguments.mask_mode is not None and arguments.mask_fraction is None:
+    if arguments.optimum is not None:
+        check_choice("optimum", arguments.optimum, ("ridge", "mask-fraction"))
+    seeks_fraction = arguments.optimum == "mask-fraction"
+    if seeks_fraction and arguments.mask_fraction is not None:
+        raise InputError("give either --mask-fraction or --optimum mask-fraction, not both")
+    if arguments.mask_mode is not None and arguments.mask_fraction is None and not seeks_fraction:
         raise InputError(f"--mask-mode {arguments.mask_mode} needs --mask-fraction R")
+    if arguments.masks is not None and arguments.optimum is not None:
+        raise InputError(f"--masks {arguments.masks} is for a given ridge and mask fraction only")
+    size = (arguments.states, arguments.coupling_scale, arguments.alpha)
     student = {
         "estimator": arguments.estimator,
         "n_heads": arguments.heads,
-        "mask_fraction": arguments.mask_fraction,
         "mask_mode": arguments.mask_mode or "fresh",
     }
-    size = (arguments.states, arguments.coupling_scale, arguments.alpha)
-    if arguments.optimum is not None:
-        check_choice("optimum", arguments.optimum, ("ridge",))
+    if seeks_fraction:
+        curve = optimal_mask_fraction(*size, arguments.ridge, **student)
+    elif arguments.optimum is not None:
         if arguments.ridge is not None:
             raise InputError("give either --ridge or --optimum ridge, not both")
-        curve = optimal_ridge(*size, **student)
+        curve = optimal_ridge(*size, mask_fraction=arguments.mask_fraction, **student)
     elif arguments.ridge is None:
-        raise InputError("theory needs --ridge X, or --optimum ridge")
+        raise InputError("theory needs --ridge X, or --optimum ridge or mask-fraction")
     else:
+        student.update(mask_fraction=arguments.mask_fraction, masks=arguments.masks)
         curve = learning_curve(*size, arguments.ridge, **student)
     if arguments.out is not None:
         if arguments.out.lower().endswith(".csv"):
@@ -90,7 +102,8 @@ def _theory(arguments: argparse.Namespace) -> int:
             curve.save(arguments.out)
     say(arguments, curve.to_dict(), _table(curve))
     # "No interior optimum" is an answer; an unsolved fixed point or no paramagnetic phase is not.
-    is_answer = curve.converged | (np.isnan(curve.ridge) & np.isfinite(curve.bayes_loss))
+    best = curve.mask_fraction if seeks_fraction else curve.ridge
+    is_answer = curve.converged | (np.isnan(best) & np.isfinite(curve.bayes_loss))
     return DONE if bool(is_answer.all()) else NOT_CONVERGED
 
 
@@ -106,7 +119,8 @@ def _table(curve: Any) -> str:
         f"phase zone {curve.phase.zone}"
     )
     if curve.mask_mode is not None:
-        lines.append(f"{curve.mask_mode} masks; training loss of masked sequences")
+        number = f"{curve.masks} " if curve.masks and curve.masks > 1 else ""
+        lines.append(f"{number}{curve.mask_mode} masks; training loss of masked sequences")
     if not curve.converged.all():
         lines.append(curve.message)
     return "\n".join(lines)

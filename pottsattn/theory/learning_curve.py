@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
+from pottsattn._validate import InputError
 from pottsattn.theory.result import LearningCurve
 from pottsattn.theory.tracing import bayes_loss, check_ridges, check_task, trace
 
@@ -27,6 +28,7 @@ def learning_curve(
     estimator: str = "factored",
     mask_fraction: ArrayLike | None = None,
     mask_mode: str = "fresh",
+    masks: int | None = None,
     n_heads: int = 1,
 ) -> LearningCurve:
     """Return the replica-symmetric learning curve of one estimator of an SK-Potts model.
@@ -40,9 +42,9 @@ def learning_curve(
     alphas : array_like, shape (n_alphas,)
         Sequences per site M / L, above 0, in any order.
     ridge : float or array_like, shape (n_alphas,)
-        O(1) penalty: couplings_l2 = ridge / (2 alpha), or ridge / (2 alpha mask_fraction) with
-        static masks (the loss being a mean over masked sites). At 0 the fit exists above a critical
-        alpha only (`existence_threshold`).
+        O(1) penalty: couplings_l2 = ridge / (2 alpha), or ridge / (2 alpha share) with static
+        masks (the loss being a mean over masked sites), share = 1 - (1 - r)^masks. At 0 the
+        fit exists above a critical alpha only (`existence_threshold`).
     estimator : {"factored", "full"}
         One coupling per pair (factored attention with identity in color space), or a free C x C
         block per pair (plmDCA).
@@ -52,6 +54,8 @@ def learning_curve(
     mask_mode : {"fresh", "static"}
         Whether a sequence is masked anew at every visit (the limit of many visits), or once and for
         all.
+    masks : int
+        K, the static masks of a sequence; 1 if left out.
     n_heads : int
         H of the factored student, 1 to (C - 1)^2: fixed color matrices, orthonormal up to a common
         scale, whose span holds the teacher's; the ridge is that of `factored` fits. Exact where the
@@ -82,7 +86,12 @@ def learning_curve(
     0.9604
     """
     task = check_task(
-        n_states, coupling_scale, alphas, estimator, mask_fraction, mask_mode, n_heads
+        n_states, coupling_scale, alphas, estimator, mask_fraction, mask_mode, n_heads, masks
     )
     ridges = check_ridges(ridge, len(task.alphas))
+    if ridges.min() == 0.0 and task.masks is not None and task.masks > 1:
+        raise InputError(
+            f"several masks per sequence need a ridge above 0, got ridge 0 with masks {masks}: use "
+            "a small one such as 1e-2"
+        )
     return trace(task, "fixed", ridges, lambda solver, i: solver.solve(task.alphas[i], ridges[i]))

@@ -7,7 +7,8 @@ of sequences that mask it counts, in inputs of covariance and signal
 
     x_r = (1 - r)^2 x + r (1 - r) / C,        c_r = (1 - r) c,
 
-while the test sees the full context, x and c.
+while the test sees the full context, x and c. Several static masks per sequence share it, see
+`finite_masks`.
 
 Fresh masks, in the limit of many visits, replace the loss by its mean over masks (`smoothed`), in
 which every sequence counts. That loss depends on the couplings through u and through the variance
@@ -31,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._validate import InputError, check_array
+from pottsattn.theory.finite_masks import FiniteMaskSolver
 from pottsattn.theory.gaussian import SiteAverages
 from pottsattn.theory.smoothed import SmoothedRule
 from pottsattn.theory.solver import TINY, Equations, SolvedPoint, StudentSolver
@@ -68,10 +70,17 @@ def check_mask_fraction(mask_fraction: ArrayLike, n_alphas: int) -> NDArray[np.f
     return fractions
 
 
-def mask_solver(student: Student, mask_fraction: float, mask_mode: str | None) -> StudentSolver:
-    """Return the solver of an unmasked `student` trained with masks; mode None is without masks."""
+def mask_solver(
+    student: Student, mask_fraction: float, mask_mode: str | None, masks: int | None = None
+) -> StudentSolver:
+    """Return the solver of an unmasked `student` trained with masks; mode None is without masks.
+
+    `masks` is the number K of static patterns per sequence, 1 if None.
+    """
     if mask_mode == "fresh":
         return FreshMaskSolver(student, mask_fraction)
+    if masks is not None and masks > 1:
+        return FiniteMaskSolver(student, mask_fraction, masks)
     if mask_mode == "static":
         return StudentSolver(static_mask_student(student, mask_fraction))
     return StudentSolver(student)
@@ -80,7 +89,7 @@ def mask_solver(student: Student, mask_fraction: float, mask_mode: str | None) -
 def static_mask_student(student: Student, mask_fraction: float) -> Student:
     """Return `student` trained on sequences that are masked once, with probability r each site."""
     context = 1.0 - mask_fraction
-    hidden = mask_fraction * context * _mean_covariance(student)
+    hidden = mask_fraction * context * student.mean_covariance
     return replace(
         student,
         counted=mask_fraction,
@@ -120,7 +129,7 @@ class FreshMaskEquations(Equations):
     def __init__(self, student: Student, mask_fraction: float) -> None:
         super().__init__(student)
         self._given = student
-        self._spread = mask_fraction * (1.0 - mask_fraction) * _mean_covariance(student)
+        self._spread = mask_fraction * (1.0 - mask_fraction) * student.mean_covariance
 
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         m, q, V, power = values.tolist()
@@ -153,8 +162,3 @@ class FreshMaskEquations(Equations):
         """Return the solution at `values`, where the last evaluation was."""
         point = super().point(values, n_iterations, change, loss_error, problem)
         return replace(point, ridge=self._given.ridge)
-
-
-def _mean_covariance(student: Student) -> float:
-    """Return (1 / L) tr chi, the variance of one input per color channel: 1 / C here."""
-    return float(student.trace_weights @ student.test_covariance)

@@ -60,15 +60,17 @@ class LearningCurve:
         Whether the ridge was given or minimises the test loss at each alpha.
     mask_mode : {"fresh", "static"} or None
         Whether a sequence shows a new mask at every visit or always the same; None without masks.
+    masks : int or None
+        Static masks of a sequence; None without static masks.
     phase : PhaseZone
         Where the teacher lies; outside "safe" the numbers may describe no equilibrium sample.
     alpha : ndarray
         Sequences per site, M / L.
     ridge : ndarray
-        O(1) penalty; couplings_l2 = ridge / (2 alpha), or ridge / (2 alpha mask_fraction) with
-        static masks. NaN where no ridge is optimal.
+        O(1) penalty; couplings_l2 = ridge / (2 alpha), or ridge / (2 alpha share) with static
+        masks, share = 1 - (1 - r)^masks. NaN where no ridge is optimal.
     mask_fraction : ndarray
-        Fraction r of masked sites; NaN for one masked site at a time.
+        Fraction r of masked sites; NaN for one masked site at a time, or where none is optimal.
     m, q, V : ndarray
         Order parameters: overlap with the teacher, squared norm and response of the fields.
     test_loss, bayes_loss, train_loss : ndarray
@@ -102,6 +104,7 @@ class LearningCurve:
     n_heads: int
     ridge_kind: str
     mask_mode: str | None
+    masks: int | None
     phase: PhaseZone
     alpha: NDArray[np.float64]
     ridge: NDArray[np.float64]
@@ -134,7 +137,8 @@ class LearningCurve:
         return html_table(repr(self), facts)
 
     def __repr__(self) -> str:
-        masks = f"{self.mask_mode} masks, " if self.mask_mode else ""
+        number = f"{self.masks} " if self.masks and self.masks > 1 else ""
+        masks = f"{number}{self.mask_mode} masks, " if self.mask_mode else ""
         heads = f" with {self.n_heads} heads" if self.n_heads > 1 else ""
         n_solved = int(self.converged.sum())
         state = "converged" if self.converged.all() else f"NOT converged: {self.message}"
@@ -147,14 +151,16 @@ class LearningCurve:
     def to_dict(self) -> dict[str, Any]:
         """Return {"points": [...], "phase": {...}} of plain Python values; undefined is None.
 
-        A curve with masks has "mask_mode" beside them.
+        A curve with masks has "mask_mode" beside them, and "masks" with static ones.
         """
         keys = (*POINT_KEYS, "confidence", "loss_error")
         columns = [getattr(self, key).tolist() for key in keys]
         points = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
-        report = {"points": points, "phase": asdict(self.phase)}
+        report: dict[str, Any] = {"points": points, "phase": asdict(self.phase)}
         if self.mask_mode is not None:
             report["mask_mode"] = self.mask_mode
+        if self.masks is not None:
+            report["masks"] = self.masks
         plain: dict[str, Any] = json.loads(to_json(report))
         return plain
 
@@ -196,6 +202,7 @@ class LearningCurve:
                 n_states=int(file.attrs["n_states"]),
                 coupling_scale=float(file.attrs["coupling_scale"]),
                 estimator=str(file.attrs["estimator"]),
+                masks=int(file.attrs.get("masks", 1)) if mask_mode == "static" else None,
                 n_heads=int(file.attrs.get("n_heads", 1)),  # absent in version 0.1
                 ridge_kind=str(file.attrs["ridge_kind"]),
                 mask_mode=None if mask_mode is None else str(mask_mode),

@@ -71,6 +71,7 @@ class StudentSolver:
     """Solves students that differ in alpha and ridge, each started from the previous ones."""
 
     rules: Sequence[Callable[..., Any]]
+    unresolved = UNRESOLVED
 
     def __init__(self, student: Student) -> None:
         self.student = student
@@ -87,6 +88,12 @@ class StudentSolver:
         """Start the next solve cold."""
         self._coordinates: list[float] = []
         self._history: list[Array] = []
+
+    def start_from(self, values: Array) -> None:
+        """Start the next solve at these order parameters; NaN is a cold start."""
+        self.forget()
+        if np.isfinite(values).all():
+            self._remember(math.nan, values)
 
     def equations(self, student: Student) -> Equations:
         """Return the equations of `student`, still without a rule."""
@@ -140,7 +147,7 @@ class StudentSolver:
             # The error of the last rule is below the last change, or known to the rule itself.
             error = min(change, getattr(equations.rule, "norm_error", change))
             loss_error = linear.loss_error(equations, error + SOLVED) if linear else math.nan
-        if not problem and error > UNRESOLVED:
+        if not problem and error > self.unresolved:
             problem = f"averages over fields too coarse (error {error:.0e}): use a larger ridge"
         if not problem:
             self._remember(coordinate, values)
@@ -239,7 +246,7 @@ class _Linear:
         The slope vanishes near the best ridge: a second order of one nat stands in there.
         """
         n_states = equations.student.n_states
-        m, q = equations.student.test_overlaps(equations.conjugates)
+        m, q = equations.test_overlaps()
         slope_in_m = mean_error(n_states, m, q)
         slope_in_q = (mean_loss(n_states, m, q * 1.001) - mean_loss(n_states, m, q)) / (0.001 * q)
         slopes = np.array([-slope_in_m, slope_in_q]) @ self.read_out @ self.inverse
@@ -247,7 +254,7 @@ class _Linear:
 
 
 def _log_and_read_out(equations: Equations, overlaps: Array) -> Array:
-    return np.append(np.log(overlaps), equations.student.test_overlaps(equations.conjugates))
+    return np.append(np.log(overlaps), equations.test_overlaps())
 
 
 class Equations:
@@ -270,6 +277,10 @@ class Equations:
         self.overlaps = np.maximum(self.student.train_overlaps(self.conjugates), TINY)
         return self.overlaps
 
+    def test_overlaps(self) -> tuple[float, float]:
+        """Return (m, q) of the fields in the full context."""
+        return self.student.test_overlaps(self.conjugates)
+
     def cold_start(self) -> Array:
         """Return (m, q, V) from the conjugates of a student that predicts uniformly."""
         miss = 1.0 - 1.0 / self.student.n_states
@@ -290,7 +301,7 @@ class Equations:
             alpha=student.alpha,
             ridge=student.ridge,
             overlaps=values,
-            test_overlaps=student.test_overlaps(self.conjugates),
+            test_overlaps=self.test_overlaps(),
             train_loss=self.averages.train_loss,
             coupling_error=student.coupling_error(self.conjugates),
             n_iterations=n_iterations,

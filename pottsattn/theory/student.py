@@ -166,6 +166,11 @@ class Student:
         return self.multiplicity * conjugates.noise * traced
 
     @property
+    def mean_covariance(self) -> float:
+        """(1 / L) tr chi, the variance of one input per color channel: 1 / C for the ensemble."""
+        return float(self.trace_weights @ self.test_covariance)
+
+    @property
     def bayes_overlap(self) -> float:
         """rho = w*.c: both m and q of the true conditional law."""
         return float(self.teacher @ self.test_signal)

@@ -70,6 +70,7 @@ class Task:
     mask_fractions: NDArray[np.float64]  # (n_alphas,), NaN without masks
     mask_mode: str | None
     n_heads: int
+    masks: int | None
 
 
 def check_task(
@@ -80,6 +81,7 @@ def check_task(
     mask_fraction: ArrayLike | None = None,
     mask_mode: str = "fresh",
     n_heads: int = 1,
+    masks: int | None = None,
 ) -> Task:
     check_n_states(n_states)
     coupling_scale = check_nonnegative("coupling_scale", coupling_scale)
@@ -95,7 +97,21 @@ def check_task(
         fractions, mode = np.full(len(array), math.nan), None
     else:
         fractions, mode = check_mask_fraction(mask_fraction, len(array)), mask_mode
-    return Task(int(n_states), coupling_scale, array, estimator, fractions, mode, n_heads)
+    masks = _check_masks(masks, mode)
+    return Task(int(n_states), coupling_scale, array, estimator, fractions, mode, n_heads, masks)
+
+
+def _check_masks(masks: int | None, mask_mode: str | None) -> int | None:
+    """Return the number of static masks per sequence, 1 if left out, None without static masks."""
+    if mask_mode == "static":
+        return 1 if masks is None else check_at_least("masks", masks, 1)
+    if masks is not None:
+        given = "no mask_fraction" if mask_mode is None else f"mask_mode {mask_mode!r}"
+        raise InputError(
+            f"masks counts the static masks of a sequence, got masks {masks} with {given}; give a "
+            "mask_fraction and mask_mode 'static', or leave masks out"
+        )
+    return None
 
 
 def check_n_heads(n_heads: int, n_states: int, estimator: str) -> int:
@@ -146,7 +162,7 @@ def solvers_of(task: Task, *, descending: bool = False) -> Iterator[tuple[int, S
     for i in reversed(order) if descending else order:
         fraction = float(task.mask_fractions[i])
         if repr(fraction) not in solvers:
-            solvers[repr(fraction)] = mask_solver(student, fraction, task.mask_mode)
+            solvers[repr(fraction)] = mask_solver(student, fraction, task.mask_mode, task.masks)
         yield i, solvers[repr(fraction)]
 
 
@@ -183,6 +199,7 @@ def trace(
         n_heads=task.n_heads,
         ridge_kind=ridge_kind,
         mask_mode=task.mask_mode,
+        masks=task.masks,
         phase=phase,
         alpha=task.alphas,
         ridge=column(lambda point: point.ridge),

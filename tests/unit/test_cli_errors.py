@@ -349,7 +349,7 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{SAMPLE} --sequences 10000000000000000", "out.h5: .* GB are free; use fewer sequences"),
         (f"{SAMPLE} --sequences 100000000000000000000000", "GB are free; use fewer sequences"),
         # theory
-        (THEORY, "theory needs --ridge X, or --optimum ridge"),
+        (THEORY, "theory needs --ridge X, or --optimum ridge or mask-fraction"),
         (f"{THEORY} --ridge 0.1 --optimum ridge", "either --ridge or --optimum"),
         (f"{THEORY} --optimum alpha", "optimum must be one of ridge"),
         (f"{THEORY} --ridge -1", "ridge must be at least 0"),
