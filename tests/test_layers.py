@@ -77,6 +77,7 @@ LAYERS = (
     ("bridge_result", "planning_result"),
     ("bridge_judge",),
     ("bridge",),
+    ("planning_lab",),
     ("planning",),
     ("exporting",),
     ("experiment.plan", "experiment.executors"),

@@ -141,7 +141,8 @@ class StudentSolver:
                 )
                 n_iterations += n_more
                 if not math.isfinite(values[0]):
-                    return unsolved(alpha, ridge, "the equations have no finite solution")
+                    problem = "no solution with fine averages over fields: use a larger ridge"
+                    return unsolved(alpha, ridge, problem)
                 if change < QUADRATURE_TOLERANCE and not problem:
                     break
             # The error of the last rule is below the last change, or known to the rule itself.
