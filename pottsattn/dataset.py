@@ -214,7 +214,7 @@ def read_dataset(
     path: str | os.PathLike[str],
     *,
     n_states: int | None = None,
-    identity_threshold: float = 0.8,
+    identity_threshold: float | None = 0.8,
     unknown: str = "drop",
     weights: str | os.PathLike[str] | None = None,
     n_threads: int | None = None,
@@ -229,7 +229,7 @@ def read_dataset(
     n_states
         For .npy: number of states, the largest state + 1 if left out.
     identity_threshold, unknown
-        For alignments: see `pottsattn.alignment`.
+        For alignments: see `pottsattn.alignment`; no threshold, no weights.
     weights
         A file of weights (`pottsattn.weights`) that replace the stored or computed ones.
 
@@ -239,7 +239,8 @@ def read_dataset(
         Unknown kind of file, a file that cannot be read, or weights that do not fit the data.
     """
     check_choice("unknown", unknown, UNKNOWN_POLICIES)
-    check_identity_threshold(identity_threshold)
+    if identity_threshold is not None:
+        check_identity_threshold(identity_threshold)
     if weights is None:
         return _read(path, n_states, identity_threshold, unknown, n_threads)
     check_weights_path(weights)  # before the data, which may take long to read
