@@ -1,8 +1,8 @@
 """Fits in the file formats of other programs, and sequences as FASTA.
 
-What is written of a fit is symmetrized, (J_ij(a, b) + J_ji(b, a)) / 2, and in the zero-sum gauge; scores are
-those of `contacts`: Frobenius norm without the gap state, average product correction with means
-over L - 1. Layouts are in docs/formats.md.
+What is written of a fit is symmetrized, (J_ij(a, b) + J_ji(b, a)) / 2, and in the zero-sum gauge;
+scores are those of `contacts`: Frobenius norm without the gap state, average product correction
+with means over L - 1. Layouts are in docs/formats.md.
 """
 
 from __future__ import annotations
