@@ -19,7 +19,7 @@ ROOT = Path(pottsattn.__file__).parent
 # Lowest first; a module may import from earlier lines only. Modules on one line do not know
 # each other. An exact name counts before a pattern.
 LAYERS = (
-    ("_version",),
+    ("_version", "example"),
     ("_validate",),
     ("_display", "_interrupts", "_machine", "_numba", "_storage", "graph"),
     ("_partial", "_simd", "memory", "weights"),
