@@ -41,6 +41,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage; `main` prints one line."""
+        if message.endswith("expected one argument"):
+            message += " (a value that starts with - is written --option=VALUE)"
         raise InputError(f"{message}; see '{self.prog} --help'")
 
 

@@ -52,8 +52,9 @@ def add_commands(commands: Any) -> None:
         "--sequence",
         required=True,
         metavar="S",
-        help="the wild type: its letters, one for each column of FIT (integers with commas if FIT "
-        "has no alphabet); a file, whose first sequence is taken; with --data a name",
+        help="the wild type: its letters, one for each column of FIT, - or . for gaps (integers "
+        "with commas if FIT has no alphabet); a file, whose first sequence is taken; with --data "
+        "a name",
     )
     mutations.add_argument("--data", metavar="DATA", help="where the sequence named S is")
     mutations.add_argument("--out", metavar="FIG", help="heat map to write: .png, .pdf or .svg")
