@@ -75,7 +75,7 @@ def write_fasta(path: Path, dataset: SequenceDataset) -> None:
     Raises
     ------
     InputError
-        The data set has no alphabet, or the file cannot be written.
+        The data set has no alphabet, a name has a line break, or the file cannot be written.
     """
     if not dataset.alphabet:
         raise InputError(
@@ -84,6 +84,9 @@ def write_fasta(path: Path, dataset: SequenceDataset) -> None:
     letters = np.frombuffer(dataset.alphabet.encode("ascii"), dtype="S1")[dataset.sequences]
     kind = "sequence" if dataset.model is None else "sampled"
     names = dataset.names or [f"{kind}_{number + 1}" for number in range(dataset.n_sequences)]
+    broken = [name for name in names if "\n" in name or "\r" in name]
+    if broken:
+        raise InputError(f"the name {broken[0]!r} has a line break, which FASTA cannot hold")
     records = zip(names, letters, strict=True)
     content = b"".join(b">%s\n%s\n" % (name.encode(), row.tobytes()) for name, row in records)
     if os.fspath(path).lower().endswith(".gz"):

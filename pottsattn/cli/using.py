@@ -87,9 +87,10 @@ def _energies(arguments: argparse.Namespace) -> int:
     report = {"fit": arguments.fit, "data": arguments.data, "csv": arguments.out}
     if arguments.out is not None:
         scores.to_csv(arguments.out)
-        text = f"{arguments.out}: {dataset.n_sequences} sequences, mean -H "
-        text += f"{scores.exponent.mean():.3f}, mean pseudo-log-likelihood "
-        text += f"{scores.pseudo_log_likelihood.mean():.3f} nats"
+        mean = scores.exponent.mean()
+        energy = "no -H (a transformer has no energy)" if mean != mean else f"mean -H {mean:.3f}"
+        text = f"{arguments.out}: {dataset.n_sequences} sequences, {energy}, "
+        text += f"mean pseudo-log-likelihood {scores.pseudo_log_likelihood.mean():.3f} nats"
     else:
         rows = (
             f"{number}\t{exponent:.4f}\t{likelihood:.4f}\t{name}"

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from pottsattn import SequenceDataset, example_alignment, load
+from pottsattn import InputError, SequenceDataset, example_alignment, load
 from pottsattn.cli import main
 from pottsattn.dataset import read_dataset
+from pottsattn.exporting import write_fasta
 from pottsattn.scoring import scan_mutations, score_sequences
 
 
@@ -139,8 +140,11 @@ def test_refusals(files, command, message, capsys):
     assert captured.out == ""
 
 
-def test_integers_have_no_fasta(tmp_path, capsys):
+def test_what_fasta_cannot_hold(tmp_path, capsys):
     np.save(tmp_path / "data.npy", np.eye(4, dtype=int))
     out = str(tmp_path / "a.fasta")
     assert main(["export", str(tmp_path / "data.npy"), "--format", "fasta", "--out", out]) == 1
     assert "plain integers" in capsys.readouterr().err
+    data = SequenceDataset(np.eye(2, dtype=int), 2, alphabet="AC", names=("a", "b\n>c"))
+    with pytest.raises(InputError, match="has a line break"):
+        write_fasta(out, data)
