@@ -16,6 +16,7 @@ from pottsattn._version import __version__
 if TYPE_CHECKING:
     from pottsattn.comparison import compare
     from pottsattn.dataset import SequenceDataset
+    from pottsattn.example import example_alignment
     from pottsattn.files import load
     from pottsattn.fitting.attention import FactoredAttention
     from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
@@ -42,6 +43,7 @@ __all__ = [
     "TorchSequences",
     "__version__",
     "compare",
+    "example_alignment",
     "fit_pseudolikelihood",
     "learning_curve",
     "load",
@@ -61,6 +63,7 @@ _HOME = {
     "Tempering": "pottsattn.sampling.schedule",
     "TorchSequences": "pottsattn.torch_data",
     "compare": "pottsattn.comparison",
+    "example_alignment": "pottsattn.example",
     "fit_pseudolikelihood": "pottsattn.fitting.pseudolikelihood",
     "learning_curve": "pottsattn.theory.learning_curve",
     "load": "pottsattn.files",

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections import Counter
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ class Alignment:
     """Sequences read from a file, with what was done to them."""
 
     sequences: NDArray[np.uint8]  # (M, L), states 0..C-1
+    names: tuple[str, ...]  # (M,), what follows `>`
     alphabet: str  # state a is the letter alphabet[a]
     gap_index: int
     columns: NDArray[np.int32]  # (L,), match columns from 1
@@ -108,23 +110,26 @@ def read_alignment(path: str | os.PathLike[str], *, unknown: str = "drop") -> Al
     states = table[letters]
     is_unknown = states == 255
     found = _check_unknown(Path(path), names, letters, is_unknown, kind, unknown)
+    n_read = len(names)
     if unknown == "drop":
-        states = states[~is_unknown.any(axis=1)]
+        kept = ~is_unknown.any(axis=1)
+        states, names = states[kept], list(compress(names, kept))
     else:
         states[is_unknown] = 0
     if len(states) == 0:
         raise InputError(
-            f"{path}: all {len(names)} sequences hold ambiguity codes and were dropped; "
+            f"{path}: all {n_read} sequences hold ambiguity codes and were dropped; "
             "keep them with the policy 'gap'"
         )
     if states.shape[1] < 2:
         raise InputError(f"{path}: length must be at least 2, got {states.shape[1]} column")
     return Alignment(
         sequences=np.ascontiguousarray(states),
+        names=tuple(names),
         alphabet=alphabet,
         gap_index=0,
         columns=np.arange(1, states.shape[1] + 1, dtype=np.int32),
-        n_read=len(names),
+        n_read=n_read,
         n_insert_columns=int(is_insert.sum()),
         unknown=found,
         unknown_policy=unknown,

@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +29,10 @@ from pottsattn._validate import (
 from pottsattn.potts import PottsModel
 from pottsattn.weights import WeightedSequences, check_weights_path, read_weights
 
-__all__ = ["SequenceDataset", "read_dataset", "split"]
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["SequenceDataset", "read_dataset", "read_names", "split"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 ALIGNMENT_SUFFIXES = (".fasta", ".fa", ".a2m")
@@ -53,6 +56,8 @@ class SequenceDataset(WeightedSequences):
         State of the alignment gap, if there is one.
     columns : shape (length,), optional
         Original column numbers; 1..length if left out.
+    names : n_sequences strings, optional
+        Names of the sequences in their alignment; empty if they have none.
     model
         The true model, if known.
     origin
@@ -70,6 +75,7 @@ class SequenceDataset(WeightedSequences):
     alphabet: str = ""
     gap_index: int | None = None
     columns: NDArray[np.int32] | None = None
+    names: tuple[str, ...] = ()
     model: PottsModel | None = None
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -81,6 +87,10 @@ class SequenceDataset(WeightedSequences):
             raise InputError(f"columns must have shape ({length},), got {columns.shape}")
         if self.alphabet and len(self.alphabet) != self.n_states:
             raise InputError(f"alphabet {self.alphabet!r} must have {self.n_states} letters")
+        if self.names and len(self.names) != n_sequences:
+            raise InputError(
+                f"names must be {n_sequences}, one per sequence; got {len(self.names)}"
+            )
         if self.model is not None and (self.model.length, self.model.n_states) != (
             length,
             self.n_states,
@@ -131,7 +141,8 @@ class SequenceDataset(WeightedSequences):
         """Return the data set of the chosen sequences, with their weights."""
         chosen = index if isinstance(index, slice) else np.asarray(index)
         weights = None if self.weights is None else self.weights[chosen]
-        return replace(self, sequences=self.sequences[chosen], weights=weights)
+        names = tuple(np.array(self.names, dtype=object)[chosen]) if self.names else ()
+        return replace(self, sequences=self.sequences[chosen], weights=weights, names=names)
 
     def save(self, path: str | os.PathLike[str], **facts: Any) -> None:
         """Write the data set; `facts` are added to its origin in the provenance attribute.
@@ -153,6 +164,8 @@ class SequenceDataset(WeightedSequences):
             )
             if self.weights is not None:
                 file.create_dataset("weights", data=self.weights)
+            if self.names:
+                file.create_dataset("names", data=list(self.names), compression="gzip")
             if self.model is not None:
                 self.model.write(file)
 
@@ -179,6 +192,7 @@ class SequenceDataset(WeightedSequences):
                 alphabet=str(file.attrs["alphabet"]),
                 gap_index=None if gap_index < 0 else gap_index,
                 columns=file.attrs["columns"],
+                names=read_names(file),
                 model=PottsModel.read(file) if "model" in file else None,
                 origin=origin,
             )
@@ -191,11 +205,16 @@ class SequenceDataset(WeightedSequences):
         return f"SequenceDataset({size}{truth})"
 
 
+def read_names(file: h5py.File) -> tuple[str, ...]:
+    """Return the names of the sequences in an open data set file; empty if it has none."""
+    return tuple(file["names"].asstr()[()].tolist()) if "names" in file else ()
+
+
 def read_dataset(
     path: str | os.PathLike[str],
     *,
     n_states: int | None = None,
-    identity_threshold: float = 0.8,
+    identity_threshold: float | None = 0.8,
     unknown: str = "drop",
     weights: str | os.PathLike[str] | None = None,
     n_threads: int | None = None,
@@ -210,7 +229,7 @@ def read_dataset(
     n_states
         For .npy: number of states, the largest state + 1 if left out.
     identity_threshold, unknown
-        For alignments: see `pottsattn.alignment`.
+        For alignments: see `pottsattn.alignment`; no threshold, no weights.
     weights
         A file of weights (`pottsattn.weights`) that replace the stored or computed ones.
 
@@ -220,7 +239,8 @@ def read_dataset(
         Unknown kind of file, a file that cannot be read, or weights that do not fit the data.
     """
     check_choice("unknown", unknown, UNKNOWN_POLICIES)
-    check_identity_threshold(identity_threshold)
+    if identity_threshold is not None:
+        check_identity_threshold(identity_threshold)
     if weights is None:
         return _read(path, n_states, identity_threshold, unknown, n_threads)
     check_weights_path(weights)  # before the data, which may take long to read
@@ -260,6 +280,7 @@ def _read(
             alphabet=alignment.alphabet,
             gap_index=alignment.gap_index,
             columns=alignment.columns,
+            names=alignment.names,
             origin=origin,
         )
     if suffix == ".npy" and not compressed:

@@ -1,12 +1,13 @@
-"""Fits in the file formats of other programs.
+"""Fits in the file formats of other programs, and sequences as FASTA.
 
-What is written is symmetrized, (J_ij(a, b) + J_ji(b, a)) / 2, and in the zero-sum gauge; scores are
-those of `contacts`: Frobenius norm without the gap state, average product correction with means
-over L - 1. Layouts are in docs/formats.md.
+What is written of a fit is symmetrized, (J_ij(a, b) + J_ji(b, a)) / 2, and in the zero-sum gauge;
+scores are those of `contacts`: Frobenius norm without the gap state, average product correction
+with means over L - 1. Layouts are in docs/formats.md.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.plmc_file import write_plmc
 from pottsattn.fitting.result import FitResult
 
-__all__ = ["FORMATS", "NEEDS_DATA", "export"]
+__all__ = ["FORMATS", "NEEDS_DATA", "export", "write_fasta"]
 
 Path = str | os.PathLike[str]
 NEEDS_DATA = ("plmc",)
@@ -62,6 +63,36 @@ def export(
     if dataset is not None:
         raise InputError(f"data are for format {' and '.join(NEEDS_DATA)}, not for {format}")
     _WRITERS[format](fit, path)
+
+
+def write_fasta(path: Path, dataset: SequenceDataset) -> None:
+    """Write sequences as FASTA, one line each, gzip-compressed if the name ends in .gz.
+
+    Names are those of the data set; without, `sampled_1` and so on where the data set holds the
+    model it was sampled from, otherwise `sequence_1`. Weights and column numbers are not part of
+    the format.
+
+    Raises
+    ------
+    InputError
+        The data set has no alphabet, a name has a line break, or the file cannot be written.
+    """
+    if not dataset.alphabet:
+        raise InputError(
+            "FASTA takes letters, but these states are plain integers; their alphabet is not known"
+        )
+    letters = np.frombuffer(dataset.alphabet.encode("ascii"), dtype="S1")[dataset.sequences]
+    kind = "sequence" if dataset.model is None else "sampled"
+    names = dataset.names or [f"{kind}_{number + 1}" for number in range(dataset.n_sequences)]
+    broken = [name for name in names if "\n" in name or "\r" in name]
+    if broken:
+        raise InputError(f"the name {broken[0]!r} has a line break, which FASTA cannot hold")
+    records = zip(names, letters, strict=True)
+    content = b"".join(b">%s\n%s\n" % (name.encode(), row.tobytes()) for name, row in records)
+    if os.fspath(path).lower().endswith(".gz"):
+        content = gzip.compress(content, mtime=0)  # without the time: same data, same file
+    with write_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _write_npz(fit: FitResult, path: Path) -> None:

@@ -141,7 +141,7 @@ def _joined(dataset: SequenceDataset, parts: list[SequenceDataset]) -> SequenceD
     if dataset.weights is not None:
         weights = np.concatenate([part.weights for part in parts if part.weights is not None])
     sequences = np.concatenate([part.sequences for part in parts])
-    return replace(dataset, sequences=sequences, weights=weights)
+    return replace(dataset, sequences=sequences, weights=weights, names=())
 
 
 def _mean(fits: list[MeasuredFit]) -> MeasuredFit:

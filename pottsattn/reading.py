@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._storage import open_hdf5, read_only
 from pottsattn._validate import InputError, check_at_least, check_weights
-from pottsattn.dataset import SequenceDataset
+from pottsattn.dataset import SequenceDataset, read_names
 from pottsattn.potts import PottsModel
 from pottsattn.weights import WeightedSequences
 
@@ -151,6 +151,9 @@ class SequenceFile(WeightedSequences):
         weights = self.weights
         if not isinstance(index, slice):
             index = np.atleast_1d(self._check_rows(index))
+        with open_hdf5(self.path, "sequences") as file:
+            self._check_unchanged(file)
+            names = np.array(read_names(file), dtype=object)
         return SequenceDataset(
             self[index],
             self.n_states,
@@ -158,6 +161,7 @@ class SequenceFile(WeightedSequences):
             alphabet=self.alphabet,
             gap_index=self.gap_index,
             columns=self.columns,
+            names=tuple(names[index]) if len(names) else (),
             model=self.model,
             origin=self.origin,
         )

@@ -19,7 +19,7 @@ ROOT = Path(pottsattn.__file__).parent
 # Lowest first; a module may import from earlier lines only. Modules on one line do not know
 # each other. An exact name counts before a pattern.
 LAYERS = (
-    ("_version",),
+    ("_version", "example"),
     ("_validate",),
     ("_display", "_interrupts", "_machine", "_numba", "_storage", "graph"),
     ("_partial", "_simd", "memory", "weights"),
@@ -73,7 +73,7 @@ LAYERS = (
     ("fitting.ridge_choice", "fitting.standard_errors"),
     ("run_time", "sweep"),
     ("files",),
-    ("comparison", "contacts", "bridge_identity", "instance"),
+    ("comparison", "contacts", "bridge_identity", "instance", "scoring", "moments"),
     ("bridge_result", "planning_result"),
     ("bridge_judge",),
     ("bridge",),
@@ -88,6 +88,7 @@ LAYERS = (
         "plotting_bridge",
         "plotting_chains",
         "plotting_curves",
+        "plotting_family",
         "plotting_planning",
         "plotting_training",
     ),

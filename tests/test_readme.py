@@ -1,4 +1,4 @@
-"""Every runnable block of the README runs, in order, in an empty folder."""
+"""Every runnable block of the README and of the page on fits runs in an empty folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+ROOT = Path(__file__).parents[1]
+TEXT = "".join(
+    (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/using_a_fit.md")
+)
+BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_readme_has_blocks_of_both_kinds():

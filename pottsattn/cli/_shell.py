@@ -41,6 +41,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage; `main` prints one line."""
+        if message.endswith("expected one argument"):
+            message += " (a value that starts with - is written --option=VALUE)"
         raise InputError(f"{message}; see '{self.prog} --help'")
 
 
@@ -69,9 +71,23 @@ def add_command(
     return parser
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say how an alignment or a .npy file is read."""
+def add_data_options(parser: argparse.ArgumentParser, *, weighted: bool = True) -> None:
+    """Add the options that say how an alignment or a .npy file is read, and how it is weighted."""
     data = parser.add_argument_group("reading data")
+    if weighted:
+        _add_weight_options(data)
+    else:
+        parser.set_defaults(identity_threshold=None, weights=None)
+    data.add_argument(
+        "--unknown",
+        default="drop",
+        metavar="NAME",
+        help="alignments: drop sequences with ambiguity codes, read them as gap, or error",
+    )
+    data.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
+
+
+def _add_weight_options(data: argparse._ArgumentGroup) -> None:
     data.add_argument(
         "--identity-threshold",
         type=float,
@@ -80,18 +96,11 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="alignments: sequences at least this identical share one weight (split: one side)",
     )
     data.add_argument(
-        "--unknown",
-        default="drop",
-        metavar="NAME",
-        help="alignments: drop sequences with ambiguity codes, read them as gap, or error",
-    )
-    data.add_argument(
         "--weights",
         metavar="FILE",
         help="weights of the sequences, .csv, .txt or .npy as 'pottsattn weights' writes them "
         "(default: computed for alignments, stored in .h5)",
     )
-    data.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
 
 
 def read_data(

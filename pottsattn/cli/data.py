@@ -1,4 +1,4 @@
-"""Commands about data: sample, split, weights."""
+"""Commands about data: sample, split, weights, example."""
 
 from __future__ import annotations
 
@@ -134,6 +134,17 @@ def add_commands(commands: Any) -> None:
         "--out", metavar="W.csv", required=True, help="weights to write: .csv, .txt or .npy"
     )
     add_data_options(weights)
+
+    example = add_command(
+        commands,
+        "example",
+        _example,
+        "Write an alignment to try things with: 500 artificial sequences, sampled from our fit to "
+        "Pfam PF00014.",
+    )
+    example.add_argument(
+        "--out", metavar="F.fasta", required=True, help="file to write: .fasta, .fa or .a2m, or .gz"
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> int:
@@ -327,4 +338,23 @@ def _weights(arguments: argparse.Namespace) -> int:
     }
     text = f"{arguments.out}: {dataset.n_sequences} weights {source}, sum {effective_size:.1f}"
     say(arguments, report, text)
+    return DONE
+
+
+def _example(arguments: argparse.Namespace) -> int:
+    from pottsattn.dataset import read_dataset
+    from pottsattn.example import example_alignment
+    from pottsattn.exporting import write_fasta
+
+    dataset = read_dataset(example_alignment(), identity_threshold=None)
+    write_fasta(arguments.out, dataset)
+    report = {
+        "file": arguments.out,
+        "n_sequences": dataset.n_sequences,
+        "length": dataset.length,
+    }
+    text = (
+        f"{arguments.out}: {dataset.n_sequences} artificial sequences of {dataset.length} columns"
+    )
+    say(arguments, report, f"{text}, sampled from a fit to Pfam PF00014")
     return DONE

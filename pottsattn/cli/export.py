@@ -1,4 +1,4 @@
-"""The command export: a fit in the format of another program."""
+"""The command export: a fit in the format of another program, or sequences as FASTA."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ __all__ = ["add_commands"]
 
 def add_commands(commands: Any) -> None:
     """Add the commands of this module."""
-    export = add_command(commands, "export", _export, "Write a fit for another program.")
-    export.add_argument("fit", metavar="FIT", help="a file written by fit")
+    export = add_command(
+        commands, "export", _export, "Write a fit for another program, or sequences."
+    )
+    export.add_argument("fit", metavar="FIT", help="a file written by fit; for fasta a data set")
     export.add_argument(
         "--format",
         required=True,
         metavar="NAME",
         help="npz (parameters and scores), csv (ranked pairs), plmc (its binary parameters), "
-        "plmc-text (its couplings), ccmpred (matrix of scores)",
+        "plmc-text (its couplings), ccmpred (matrix of scores); fasta (sequences of a data set)",
     )
-    export.add_argument("--out", required=True, metavar="F", help="file to write")
+    export.add_argument("--out", required=True, metavar="F", help="file to write; fasta: also .gz")
     export.add_argument(
         "--data", metavar="DATA", help="plmc: the data of the fit, read with the same options"
     )
@@ -34,8 +36,10 @@ def _export(arguments: argparse.Namespace) -> int:
     from pottsattn.exporting import FORMATS, NEEDS_DATA, export
     from pottsattn.fitting.result import FitResult
 
-    check_choice("format", arguments.format, FORMATS)
+    check_choice("format", arguments.format, (*FORMATS, "fasta"))
     check_output(arguments.out, arguments.fit, arguments.data)
+    if arguments.format == "fasta":
+        return _export_sequences(arguments)
     fit = FitResult.load(arguments.fit)
     dataset = None
     if arguments.data is not None:
@@ -53,4 +57,23 @@ def _export(arguments: argparse.Namespace) -> int:
         "bytes": os.path.getsize(arguments.out),
     }
     say(arguments, report, f"{arguments.out}: {fit.method}, {arguments.format}")
+    return DONE
+
+
+def _export_sequences(arguments: argparse.Namespace) -> int:
+    from pottsattn.exporting import write_fasta
+
+    if arguments.data is not None:
+        raise InputError("--data does not apply to --format fasta; the data set comes first")
+    dataset = read_data(arguments, arguments.fit)
+    write_fasta(arguments.out, dataset)
+    report = {
+        "file": arguments.out,
+        "format": "fasta",
+        "length": dataset.length,
+        "n_states": dataset.n_states,
+        "n_sequences": dataset.n_sequences,
+        "bytes": os.path.getsize(arguments.out),
+    }
+    say(arguments, report, f"{arguments.out}: {dataset.n_sequences} sequences, fasta")
     return DONE

@@ -22,6 +22,7 @@ from pottsattn.cli import (
     planning,
     sweeping,
     theory,
+    using,
 )
 from pottsattn.cli._shell import INTERRUPTED, WRONG_INPUT, Parser
 
@@ -87,6 +88,7 @@ def build_parser() -> Parser:
         info,
         fit,
         judging,
+        using,
         bridging,
         planning,
         export,

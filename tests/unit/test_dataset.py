@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from pottsattn import InputError
+from pottsattn import InputError, SequenceFile
 from pottsattn._storage import content_hash
 from pottsattn.alignment import identity_clusters
 from pottsattn.dataset import SequenceDataset, read_dataset, split
@@ -26,6 +26,7 @@ def dataset(model, rng):
         alphabet="-AB",
         gap_index=0,
         columns=[2, 3, 5, 9],
+        names=tuple(f"Käfer {number}" for number in range(40)),
         model=model,
         origin={"seed_entropy": "12"},
     )
@@ -38,6 +39,12 @@ def test_file_keeps_everything(dataset, tmp_path):
     for name in ("sequences", "weights", "columns"):
         assert_allclose(getattr(loaded, name), getattr(dataset, name), rtol=0)
     assert (loaded.n_states, loaded.alphabet, loaded.gap_index) == (3, "-AB", 0)
+    assert loaded.names == dataset.names
+    assert (
+        loaded.take([5, 2]).names
+        == SequenceFile(path).dataset([5, 2]).names
+        == ("Käfer 5", "Käfer 2")
+    )
     assert loaded.sequences.dtype == np.uint8
     assert_allclose(loaded.model.to_dense(), dataset.model.to_dense(), rtol=0)
     with h5py.File(path) as file:
