@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pottsattn.dataset import SequenceDataset
 
 __all__ = [
+    "DATA_HELP",
     "DONE",
     "INTERRUPTED",
     "NOT_CONVERGED",
@@ -30,6 +31,7 @@ __all__ = [
     "say",
 ]
 
+DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz)"
 DONE, WRONG_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 3, 130
 
 
@@ -86,6 +88,36 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="alignments: drop sequences with ambiguity codes, read them as gap, or error",
     )
     data.add_argument(
+        "--alphabet",
+        metavar="NAME",
+        help="alignments: protein, dna, rna, or letters of your own in the order of their states, "
+        "such as -HP (default: detected)",
+    )
+    data.add_argument(
+        "--focus",
+        metavar="NAME",
+        help="alignments: keep only the columns in which this sequence has a letter",
+    )
+    data.add_argument(
+        "--numbering",
+        default="alignment",
+        metavar="NAME",
+        help="alignments: columns keep the number they have in the alignment, or are numbered "
+        "along the focus",
+    )
+    data.add_argument(
+        "--max-gap-sequences",
+        type=float,
+        metavar="X",
+        help="alignments: drop sequences with a larger share of gaps",
+    )
+    data.add_argument(
+        "--max-gap-columns",
+        type=float,
+        metavar="X",
+        help="alignments: drop columns with a larger share of gaps, counted in the sequences kept",
+    )
+    data.add_argument(
         "--weights",
         metavar="FILE",
         help="weights of the sequences, .csv, .txt or .npy as 'pottsattn weights' writes them "
@@ -107,6 +139,11 @@ def read_data(
         n_states=n_states if arguments.states is None else arguments.states,
         identity_threshold=arguments.identity_threshold,
         unknown=arguments.unknown,
+        alphabet=arguments.alphabet,
+        focus=arguments.focus,
+        numbering=arguments.numbering,
+        max_gap_sequences=arguments.max_gap_sequences,
+        max_gap_columns=arguments.max_gap_columns,
         weights=arguments.weights,
         n_threads=arguments.threads,
     )
