@@ -1,4 +1,4 @@
-"""A slow reader of alignments, written from the descriptions of the formats, character by character.
+"""A slow reader of alignments, written from the descriptions of the formats, a character a step.
 
 It shares no code with the package: tests compare the two on random and mutated files.
 """
