@@ -1,17 +1,13 @@
-"""Alignments: FASTA and A2M files to integer states, and sequence weights.
+"""Alignments: files of aligned sequences to integer states, and sequence weights.
 
-Columns whose symbols are all lower case or `.` are inserts and dropped; columns are numbered from 1
-over those that remain (the match columns), as structure tables do. The gap is state 0.
+Inserts are dropped (`pottsattn.alignment_records`); columns are numbered from 1 over those that
+remain (the match columns), as structure tables do, and filters leave the numbers as they are.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
-from collections import Counter
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +21,25 @@ from pottsattn._validate import (
     check_choice,
     check_identity_threshold,
 )
+from pottsattn.alignment_filters import check_share, find_record, first_residue, with_few_gaps
+from pottsattn.alignment_records import read_records
+from pottsattn.alphabets import ALPHABETS, Alphabet, detect_alphabet, parse_alphabet
 from pottsattn.kernels_identity import WORD_SITES, count_neighbors, grow_cluster, pack_states
 
 __all__ = [
     "ALPHABETS",
+    "NUMBERINGS",
     "Alignment",
     "identity_clusters",
     "read_alignment",
     "sequence_weights",
 ]
 
-ALPHABETS = {"protein": "-ACDEFGHIKLMNPQRSTVWY", "DNA": "-ACGT", "RNA": "-ACGU"}
-AMBIGUITY_CODES = {"protein": "BJOUXZ", "DNA": "RYSWKMBDHVN", "RNA": "RYSWKMBDHVN"}
+NUMBERINGS = ("alignment", "focus")
 GAP = ord("-")
-DOT = ord(".")
+UNKNOWN = 255  # no letter of the alphabet
 BLOCKS_PER_TASK = 16
+ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,174 +47,225 @@ class Alignment:
     """Sequences read from a file, with what was done to them."""
 
     sequences: NDArray[np.uint8]  # (M, L), states 0..C-1
-    names: tuple[str, ...]  # (M,), what follows `>`
+    names: tuple[str, ...]  # (M,), as in the file
     alphabet: str  # state a is the letter alphabet[a]
-    gap_index: int
-    columns: NDArray[np.int32]  # (L,), match columns from 1
+    gap_index: int | None
+    columns: NDArray[np.int32]  # (L,), match columns from 1, or positions along the focus
     n_read: int  # records in the file
     n_insert_columns: int
+    n_insert_letters: int  # of A3M and of A2M without dots
+    n_annotations: int  # records of an A3M file that are no sequences
+    n_gap_sequences: int  # dropped for their share of gaps
+    n_gap_columns: int
+    n_unknown_sequences: int  # dropped for ambiguity codes
+    n_duplicates: int  # sequences that an earlier one equals
     unknown: dict[str, int]  # ambiguity codes found, with counts
     unknown_policy: str
-    kind: str  # key of ALPHABETS
+    kind: str  # key of ALPHABETS, or "custom"
+    focus: str | None  # name of the focus sequence
+    numbering: str  # what `columns` are, in words
 
     @property
     def summary(self) -> str:
         """One line: what was read and what was left out."""
         n_sequences, length = self.sequences.shape
-        text = f"{n_sequences} sequences of {length} {self.kind} columns"
+        parts = [f"{n_sequences} sequences of {length} {self.kind} columns"]
         if self.n_insert_columns:
-            text += f", {self.n_insert_columns} insert columns dropped"
+            parts.append(f"{self.n_insert_columns} insert columns dropped")
+        if self.n_insert_letters:
+            parts.append(f"{self.n_insert_letters} insert letters dropped")
+        if self.n_annotations:
+            parts.append(f"{self.n_annotations} records of annotation left out")
+        if self.focus is not None:
+            parts.append(f"columns of {self.focus}")
+        if self.numbering != "match columns":
+            parts.append(f"numbered {self.numbering}")
+        if self.n_gap_sequences:
+            parts.append(f"{self.n_gap_sequences} sequences dropped for gaps")
+        if self.n_gap_columns:
+            parts.append(f"{self.n_gap_columns} columns dropped for gaps")
         if self.unknown:
             codes = ", ".join(f"{code} x {count}" for code, count in sorted(self.unknown.items()))
             if self.unknown_policy == "drop":
-                text += f", {self.n_read - n_sequences} sequences dropped for letters {codes}"
+                parts.append(f"{self.n_unknown_sequences} sequences dropped for letters {codes}")
             else:
-                text += f", letters {codes} read as gaps"
-        return text
+                parts.append(f"letters {codes} read as gaps")
+        if self.n_duplicates:
+            parts.append(f"{self.n_duplicates} of them duplicates")
+        return ", ".join(parts)
 
 
-def read_alignment(path: str | os.PathLike[str], *, unknown: str = "drop") -> Alignment:
-    """Return the aligned sequences of a FASTA or A2M file, plain or gzip-compressed.
+def read_alignment(
+    path: str | os.PathLike[str],
+    *,
+    unknown: str = "drop",
+    alphabet: str | None = None,
+    focus: str | None = None,
+    numbering: str = "alignment",
+    max_gap_sequences: float | None = None,
+    max_gap_columns: float | None = None,
+) -> Alignment:
+    """Return the aligned sequences of a FASTA, A2M, A3M or Stockholm file, plain or .gz.
+
+    The format is that of the suffix (`alignment_records.FORMATS`), FASTA for any other. What is
+    chosen is done in this order: columns of the focus, sequences with few gaps, columns with few
+    gaps, ambiguity codes.
 
     Parameters
     ----------
-    path
-        Records start with `>`; sequences may be wrapped over lines.
     unknown
         What to do with ambiguity codes (BJOUXZ in proteins, IUPAC codes in nucleotides): "drop" the
         sequence, read the letter as "gap", or raise an "error".
+    alphabet
+        "protein", "dna", "rna", or letters of one's own in the order of their states, such as
+        "HP-"; detected if left out.
+    focus
+        Name of a sequence; only the match columns in which it has a letter are kept. The whole
+        name, its first word, or that up to a `/` will do.
+    numbering
+        "alignment": columns keep their number among the match columns, from 1. "focus": columns are
+        numbered along the focus sequence, inserts counted, from the start of a range `/5-57` that
+        ends its name if there is one of its length, else from 1.
+    max_gap_sequences, max_gap_columns
+        Sequences, then columns, with a larger share of gaps are dropped; from 0 to 1.
 
     Raises
     ------
     InputError
-        Unreadable, empty or binary file, records of unequal length (named), a character that no
-        alphabet has, or nothing left.
+        Unreadable, empty or binary file, records of unequal length (named), a character that is not
+        in the alphabet, no such focus, an option out of range, or nothing left.
     """
     check_choice("unknown", unknown, UNKNOWN_POLICIES)
-    names, records = _read_records(Path(path))
-    raw = _equal_lengths(Path(path), names, records)  # (M, L_file), bytes
-    is_lower = (raw >= ord("a")) & (raw <= ord("z"))
-    is_insert = (is_lower | (raw == DOT)).all(axis=0)
-    if is_insert.all():
+    check_choice("numbering", numbering, NUMBERINGS)
+    if numbering == "focus" and focus is None:
+        raise InputError("numbering along the focus needs a focus: give the name of a sequence")
+    max_gap_sequences = check_share("max_gap_sequences", max_gap_sequences)
+    max_gap_columns = check_share("max_gap_columns", max_gap_columns)
+    given = None if alphabet is None else parse_alphabet(alphabet)
+    path = Path(path)
+    records = read_records(path)
+    letters = _upper_case(records.letters)
+    chosen = given or detect_alphabet(_count(letters, letters != GAP))
+    states = _states(letters, chosen)
+    _check_letters(path, records.names, letters, states, chosen)
+
+    numbers = np.arange(1, states.shape[1] + 1, dtype=np.int32)
+    numbering_words, name = "match columns", None
+    rows, columns = np.arange(len(states)), np.arange(len(numbers))
+    try:
+        if focus is not None:
+            record = find_record(records.names, focus)
+            name = records.names[record]
+            columns = np.flatnonzero(letters[record] != GAP)
+            if numbering == "focus":
+                positions, n_residues = records.residue_numbers(record)
+                first = first_residue(name, n_residues)
+                numbers = (positions + (first - 1)).astype(np.int32)
+                numbering_words = f"along {name}, its first residue is {first}"
+        n_before = len(columns)
+        if max_gap_sequences < 1.0 or max_gap_columns < 1.0:
+            is_gap = letters[:, columns] == GAP
+            if unknown == "gap":
+                is_gap |= states[:, columns] == UNKNOWN
+            rows, kept = with_few_gaps(is_gap, max_gap_sequences, max_gap_columns)
+            columns = columns[kept]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    n_gap_sequences, n_gap_columns = len(states) - len(rows), n_before - len(columns)
+    if (len(rows), len(columns)) != states.shape:
+        states, letters = states[rows][:, columns], letters[rows][:, columns]
+
+    is_unknown = states == UNKNOWN
+    found = _count(letters, is_unknown)
+    if found and unknown == "error":
+        row, column = np.argwhere(is_unknown)[0]
+        where = _place(records.names, rows[row], columns[column], letters[row, column])
         raise InputError(
-            f"{path}: every column is an insert (all lower case or '.'); "
-            "if this is an ordinary alignment in lower case, convert it to upper case"
+            f"{path}: {where}, is an ambiguity code (policy 'error'); expected {chosen.kind} "
+            f"letters {chosen.letters}; the policies 'gap' and 'drop' accept it"
         )
-    letters = raw[:, ~is_insert]
-    letters = np.where(is_lower[:, ~is_insert], letters - 32, letters)
-    letters[letters == DOT] = GAP
-    kind = _detect_alphabet(letters)
-    alphabet = ALPHABETS[kind]
-    table = np.full(256, 255, dtype=np.uint8)
-    table[np.frombuffer(alphabet.encode(), dtype=np.uint8)] = np.arange(len(alphabet))
-    states = table[letters]
-    is_unknown = states == 255
-    found = _check_unknown(Path(path), names, letters, is_unknown, kind, unknown)
-    n_read = len(names)
-    if unknown == "drop":
-        kept = ~is_unknown.any(axis=1)
-        states, names = states[kept], list(compress(names, kept))
-    else:
-        states[is_unknown] = 0
+    n_unknown = 0
+    if found and unknown == "drop":
+        is_known = ~is_unknown.any(axis=1)
+        states, rows = states[is_known], rows[is_known]
+        n_unknown = len(is_known) - len(rows)
+    elif found:
+        states[is_unknown] = chosen.letters.index("-")
     if len(states) == 0:
         raise InputError(
-            f"{path}: all {n_read} sequences hold ambiguity codes and were dropped; "
+            f"{path}: all {n_unknown} sequences hold ambiguity codes and were dropped; "
             "keep them with the policy 'gap'"
         )
     if states.shape[1] < 2:
-        raise InputError(f"{path}: length must be at least 2, got {states.shape[1]} column")
+        raise InputError(f"{path}: length must be at least 2, got {states.shape[1]} column(s)")
     return Alignment(
         sequences=np.ascontiguousarray(states),
-        names=tuple(names),
-        alphabet=alphabet,
-        gap_index=0,
-        columns=np.arange(1, states.shape[1] + 1, dtype=np.int32),
-        n_read=n_read,
-        n_insert_columns=int(is_insert.sum()),
+        names=tuple(records.names[row] for row in rows),
+        alphabet=chosen.letters,
+        gap_index=chosen.gap_index,
+        columns=numbers[columns],
+        n_read=len(records.names),
+        n_insert_columns=records.n_insert_columns,
+        n_insert_letters=records.n_insert_letters,
+        n_annotations=records.n_annotations,
+        n_gap_sequences=n_gap_sequences,
+        n_gap_columns=n_gap_columns,
+        n_unknown_sequences=n_unknown,
+        n_duplicates=len(states) - len({row.tobytes() for row in states}),
         unknown=found,
         unknown_policy=unknown,
-        kind=kind,
+        kind=chosen.kind,
+        focus=name,
+        numbering=numbering_words,
     )
 
 
-def _read_records(path: Path) -> tuple[list[str], list[bytes]]:
-    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
-        raise InputError(f"cannot read {path}: it is a directory, expected an alignment")
-    try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or "damaged gzip file"
-        raise InputError(f"cannot read {path}: {reason}") from error
-    if not content.strip():
-        raise InputError(f"{path} is empty, expected sequences in FASTA format")
-    if b"\0" in content:
-        raise InputError(f"{path} is a binary file, expected sequences in FASTA format")
-    names: list[str] = []
-    records: list[list[bytes]] = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        text = line.strip()
-        if text.startswith(b">"):
-            names.append(text[1:].decode("utf-8", errors="replace").strip() or f"#{len(names) + 1}")
-            records.append([])
-        elif text and not records:
-            shown = text[:20].decode("ascii", errors="replace")
-            raise InputError(
-                f"{path} is not FASTA: line {number} starts with {shown!r}, expected '>'"
-            )
-        elif text:
-            records[-1].append(text.replace(b" ", b""))
-    return names, [b"".join(lines) for lines in records]
+def _upper_case(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the letters in upper case, with `-` for `.`."""
+    table = bytes(range(256)).upper().replace(b".", b"-")
+    return np.frombuffer(letters.tobytes().translate(table), dtype=np.uint8).reshape(letters.shape)
 
 
-def _equal_lengths(path: Path, names: list[str], records: list[bytes]) -> NDArray[np.uint8]:
-    length = len(records[0])
-    for index, record in enumerate(records):
-        if len(record) != length:
-            raise InputError(
-                f"{path}: record {index + 1} ({names[index]}) has {len(record)} columns, "
-                f"the first record has {length}; the sequences must be aligned"
-            )
-    if length == 0:
-        raise InputError(f"{path}: the sequences are empty")
-    return np.frombuffer(b"".join(records), dtype=np.uint8).reshape(len(records), length)
+def _count(letters: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> dict[str, int]:
+    """Return how often each of the chosen letters occurs."""
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(letters), ROWS_AT_ONCE):  # bincount needs eight bytes a letter
+        block = slice(start, start + ROWS_AT_ONCE)
+        counts += np.bincount(letters[block][chosen[block]], minlength=256)
+    return {chr(code): int(counts[code]) for code in np.flatnonzero(counts)}
 
 
-def _detect_alphabet(letters: NDArray[np.uint8]) -> str:
-    counts = np.bincount(letters.ravel(), minlength=256)
-    present = {chr(code) for code in np.flatnonzero(counts)} - {"-"}
-    for kind in ("DNA", "RNA"):
-        plain = set(ALPHABETS[kind][1:])
-        n_plain = sum(int(counts[ord(letter)]) for letter in plain)
-        n_letters = int(counts.sum() - counts[GAP])
-        # Ambiguity codes are also amino acids: a nucleotide file is mostly plain bases.
-        if present <= plain | set(AMBIGUITY_CODES[kind]) and n_plain > 0.8 * n_letters:
-            return kind
-    return "protein"
+def _states(letters: NDArray[np.uint8], alphabet: Alphabet) -> NDArray[np.uint8]:
+    table = bytearray([UNKNOWN]) * 256
+    for state, letter in enumerate(alphabet.letters):
+        table[ord(letter)] = state
+    states = letters.tobytes().translate(table)
+    return np.frombuffer(bytearray(states), dtype=np.uint8).reshape(letters.shape)
 
 
-def _check_unknown(
+def _check_letters(
     path: Path,
     names: list[str],
     letters: NDArray[np.uint8],
-    is_unknown: NDArray[np.bool_],
-    kind: str,
-    policy: str,
-) -> dict[str, int]:
-    found = Counter(chr(code) for code in letters[is_unknown])
-    invalid = sorted(set(found) - set(AMBIGUITY_CODES[kind]))
-    reported = invalid or (sorted(found) if policy == "error" else [])
-    if reported:
-        codes = [ord(letter) for letter in reported]
-        record, column = np.argwhere(is_unknown & np.isin(letters, codes))[0]
-        letter = chr(letters[record, column])
-        what = "is in no alphabet" if invalid else "is an ambiguity code (policy 'error')"
-        raise InputError(
-            f"{path}: character {letter!r} in record {record + 1} ({names[record]}), "
-            f"column {column + 1}, {what}; expected {kind} letters {ALPHABETS[kind]}"
-        )
-    return dict(found)
+    states: NDArray[np.uint8],
+    alphabet: Alphabet,
+) -> None:
+    """Raise InputError for the first character that is neither letter nor ambiguity code."""
+    foreign = set(_count(letters, states == UNKNOWN)) - set(alphabet.ambiguity_codes)
+    if not foreign:
+        return
+    row, column = np.argwhere(np.isin(letters, [ord(letter) for letter in foreign]))[0]
+    where = _place(names, row, column, letters[row, column])
+    what, remedy = "is in no alphabet", "remove it, or give an alphabet that has it"
+    if not alphabet.is_detected:
+        what, remedy = "is not in the given alphabet", "remove it, or give another alphabet"
+    raise InputError(
+        f"{path}: {where}, {what}; expected {alphabet.kind} letters {alphabet.letters}; {remedy}"
+    )
+
+
+def _place(names: list[str], row: int, column: int, letter: int) -> str:
+    return f"character {chr(letter)!r} in record {row + 1} ({names[row]}), column {column + 1}"
 
 
 def sequence_weights(

@@ -26,6 +26,7 @@ from pottsattn._validate import (
     check_sequences,
     check_weights,
 )
+from pottsattn.alignment_records import FORMATS, alignment_format
 from pottsattn.potts import PottsModel
 from pottsattn.weights import WeightedSequences, check_weights_path, read_weights
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["SequenceDataset", "read_dataset", "read_names", "split"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
-ALIGNMENT_SUFFIXES = (".fasta", ".fa", ".a2m")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -144,6 +144,30 @@ class SequenceDataset(WeightedSequences):
         names = tuple(np.array(self.names, dtype=object)[chosen]) if self.names else ()
         return replace(self, sequences=self.sequences[chosen], weights=weights, names=names)
 
+    def on_columns(self, columns: ArrayLike) -> SequenceDataset:
+        """Return the data set of the sites with these column numbers, in their order.
+
+        Raises
+        ------
+        InputError
+            A column that is not there, or sites left out of data with a true model.
+        """
+        wanted = np.asarray(columns)
+        assert self.columns is not None  # set by __post_init__
+        if np.array_equal(wanted, self.columns):
+            return self
+        missing = np.setdiff1d(wanted, self.columns)
+        if len(missing):
+            raise InputError(
+                f"column {missing[0]} is wanted, but not in the data; read them with the options "
+                "of the fit, but max_gap_columns"
+            )
+        if self.model is not None:
+            raise InputError("data with a true model cannot leave out sites")
+        site_of = {int(number): site for site, number in enumerate(self.columns)}
+        sites = [site_of[int(number)] for number in wanted]
+        return replace(self, sequences=self.sequences[:, sites], columns=wanted)
+
     def save(self, path: str | os.PathLike[str], **facts: Any) -> None:
         """Write the data set; `facts` are added to its origin in the provenance attribute.
 
@@ -216,6 +240,11 @@ def read_dataset(
     n_states: int | None = None,
     identity_threshold: float | None = 0.8,
     unknown: str = "drop",
+    alphabet: str | None = None,
+    focus: str | None = None,
+    numbering: str = "alignment",
+    max_gap_sequences: float | None = None,
+    max_gap_columns: float | None = None,
     weights: str | os.PathLike[str] | None = None,
     n_threads: int | None = None,
 ) -> SequenceDataset:
@@ -224,27 +253,42 @@ def read_dataset(
     Parameters
     ----------
     path
-        .h5 or .hdf5 (stored weights are used); .fasta, .fa or .a2m, also .gz (weights are computed
-        at `identity_threshold`); .npy of integers, shape (n_sequences, length).
+        .h5 or .hdf5 (stored weights are used); .fasta, .fa, .a2m, .a3m, .sto or .stockholm, also
+        .gz (weights are computed at `identity_threshold`); .npy of integers, shape
+        (n_sequences, length).
     n_states
         For .npy: number of states, the largest state + 1 if left out.
-    identity_threshold, unknown
-        For alignments: see `pottsattn.alignment`; no threshold, no weights.
+    identity_threshold
+        For alignments: see `pottsattn.alignment.sequence_weights`; None: no weights.
+    unknown, alphabet, focus, numbering, max_gap_sequences, max_gap_columns
+        For alignments: see `pottsattn.alignment.read_alignment`.
     weights
         A file of weights (`pottsattn.weights`) that replace the stored or computed ones.
 
     Raises
     ------
     InputError
-        Unknown kind of file, a file that cannot be read, or weights that do not fit the data.
+        Unknown kind of file, a file that cannot be read, options of alignments for other data, or
+        weights that do not fit the data.
     """
     check_choice("unknown", unknown, UNKNOWN_POLICIES)
     if identity_threshold is not None:
         check_identity_threshold(identity_threshold)
+    options: dict[str, Any] = {
+        "alphabet": alphabet,
+        "focus": focus,
+        "numbering": None if numbering == "alignment" else numbering,
+        "max_gap_sequences": max_gap_sequences,
+        "max_gap_columns": max_gap_columns,
+    }
+    given = [name for name, value in options.items() if value is not None]
+    if given and alignment_format(path) is None:
+        raise InputError(f"{given[0]} applies to alignments ({', '.join(FORMATS)}), not to {path}")
+    options |= {"unknown": unknown, "numbering": numbering}
     if weights is None:
-        return _read(path, n_states, identity_threshold, unknown, n_threads)
+        return _read(path, n_states, identity_threshold, options, n_threads)
     check_weights_path(weights)  # before the data, which may take long to read
-    dataset = _read(path, n_states, None, unknown, n_threads)
+    dataset = _read(path, n_states, None, options, n_threads)
     return replace(
         dataset,
         weights=read_weights(weights, dataset.n_sequences),
@@ -256,7 +300,7 @@ def _read(
     path: str | os.PathLike[str],
     n_states: int | None,
     identity_threshold: float | None,
-    unknown: str,
+    options: dict[str, Any],
     n_threads: int | None,
 ) -> SequenceDataset:
     """Return the data set at `path`; alignments without a threshold are not weighted."""
@@ -264,10 +308,10 @@ def _read(
     suffixes = [suffix.lower() for suffix in source.suffixes]
     compressed = bool(suffixes) and suffixes[-1] == ".gz"
     suffix = suffixes[-2] if compressed and len(suffixes) > 1 else "".join(suffixes[-1:])
-    if suffix in ALIGNMENT_SUFFIXES:
+    if suffix in FORMATS:
         from pottsattn.alignment import read_alignment, sequence_weights
 
-        alignment = read_alignment(source, unknown=unknown)
+        alignment = read_alignment(source, **options)
         origin: dict[str, Any] = {"source": {"file": str(path), "summary": alignment.summary}}
         weights = None
         if identity_threshold is not None:
@@ -291,7 +335,7 @@ def _read(
         raise InputError(f"cannot read {path}: no such file")
     if is_hdf5(source):
         return SequenceDataset.load(source)
-    known = ", ".join((*HDF5_SUFFIXES, *ALIGNMENT_SUFFIXES, ".npy"))
+    known = ", ".join((*HDF5_SUFFIXES, *FORMATS, ".npy"))
     raise InputError(f"cannot tell the kind of {path} by its name; expected {known} (or .gz)")
 
 

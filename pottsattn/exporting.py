@@ -7,7 +7,6 @@ with means over L - 1. Layouts are in docs/formats.md.
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Callable
 
@@ -15,12 +14,13 @@ import numpy as np
 
 from pottsattn._storage import write_whole
 from pottsattn._validate import InputError, check_choice
+from pottsattn.alignment_writing import write_alignment
 from pottsattn.contacts import rank_contacts, score_map
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.plmc_file import write_plmc
 from pottsattn.fitting.result import FitResult
 
-__all__ = ["FORMATS", "NEEDS_DATA", "export", "write_fasta"]
+__all__ = ["FORMATS", "NEEDS_DATA", "export", "write_sequences"]
 
 Path = str | os.PathLike[str]
 NEEDS_DATA = ("plmc",)
@@ -65,34 +65,27 @@ def export(
     _WRITERS[format](fit, path)
 
 
-def write_fasta(path: Path, dataset: SequenceDataset) -> None:
-    """Write sequences as FASTA, one line each, gzip-compressed if the name ends in .gz.
+def write_sequences(path: str | os.PathLike[str], dataset: SequenceDataset) -> None:
+    """Write a data set as an alignment, in the format of the suffix (`write_alignment`).
 
     Names are those of the data set; without, `sampled_1` and so on where the data set holds the
     model it was sampled from, otherwise `sequence_1`. Weights and column numbers are not part of
-    the format.
+    these formats.
 
     Raises
     ------
     InputError
-        The data set has no alphabet, a name has a line break, or the file cannot be written.
+        The data set has no alphabet, another suffix, names that the format cannot hold, or a file
+        that cannot be written.
     """
     if not dataset.alphabet:
         raise InputError(
-            "FASTA takes letters, but these states are plain integers; their alphabet is not known"
+            "alignments take letters, but these states are plain integers; their alphabet is not "
+            "known"
         )
-    letters = np.frombuffer(dataset.alphabet.encode("ascii"), dtype="S1")[dataset.sequences]
     kind = "sequence" if dataset.model is None else "sampled"
     names = dataset.names or [f"{kind}_{number + 1}" for number in range(dataset.n_sequences)]
-    broken = [name for name in names if "\n" in name or "\r" in name]
-    if broken:
-        raise InputError(f"the name {broken[0]!r} has a line break, which FASTA cannot hold")
-    records = zip(names, letters, strict=True)
-    content = b"".join(b">%s\n%s\n" % (name.encode(), row.tobytes()) for name, row in records)
-    if os.fspath(path).lower().endswith(".gz"):
-        content = gzip.compress(content, mtime=0)  # without the time: same data, same file
-    with write_whole(path) as temporary:
-        temporary.write_bytes(content)
+    write_alignment(path, dataset.sequences, dataset.alphabet, names=names)
 
 
 def _write_npz(fit: FitResult, path: Path) -> None:

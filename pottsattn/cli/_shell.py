@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pottsattn.dataset import SequenceDataset
 
 __all__ = [
+    "DATA_HELP",
     "DONE",
     "INTERRUPTED",
     "NOT_CONVERGED",
@@ -27,9 +28,11 @@ __all__ = [
     "check_output",
     "peak_memory_bytes",
     "read_data",
+    "read_like",
     "say",
 ]
 
+DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz)"
 DONE, WRONG_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 3, 130
 
 
@@ -84,6 +87,36 @@ def add_data_options(parser: argparse.ArgumentParser, *, weighted: bool = True) 
         metavar="NAME",
         help="alignments: drop sequences with ambiguity codes, read them as gap, or error",
     )
+    data.add_argument(
+        "--alphabet",
+        metavar="NAME",
+        help="alignments: protein, dna, rna, or letters of your own in the order of their states, "
+        "such as HP- (default: detected)",
+    )
+    data.add_argument(
+        "--focus",
+        metavar="NAME",
+        help="alignments: keep only the columns in which this sequence has a letter",
+    )
+    data.add_argument(
+        "--numbering",
+        default="alignment",
+        metavar="NAME",
+        help="alignments: columns keep the number they have in the alignment, or are numbered "
+        "along the focus",
+    )
+    data.add_argument(
+        "--max-gap-sequences",
+        type=float,
+        metavar="X",
+        help="alignments: drop sequences with a larger share of gaps",
+    )
+    data.add_argument(
+        "--max-gap-columns",
+        type=float,
+        metavar="X",
+        help="alignments: drop columns with a larger share of gaps, counted in the sequences kept",
+    )
     data.add_argument("--states", type=int, metavar="C", help=".npy: number of states")
 
 
@@ -116,9 +149,36 @@ def read_data(
         n_states=n_states if arguments.states is None else arguments.states,
         identity_threshold=arguments.identity_threshold,
         unknown=arguments.unknown,
+        alphabet=arguments.alphabet,
+        focus=arguments.focus,
+        numbering=arguments.numbering,
+        max_gap_sequences=arguments.max_gap_sequences,
+        max_gap_columns=arguments.max_gap_columns,
         weights=arguments.weights,
         n_threads=arguments.threads,
     )
+
+
+def read_like(arguments: argparse.Namespace, path: str, like: Any) -> SequenceDataset:
+    """Return the data set at `path` on the sites of a fit or data set: its columns and alphabet.
+
+    Nothing is matched where either has no alphabet: states are then plain numbers.
+    """
+    from pottsattn.alignment_records import alignment_format
+
+    if like.alphabet and arguments.alphabet is None and alignment_format(path) is not None:
+        arguments = argparse.Namespace(**{**vars(arguments), "alphabet": like.alphabet})
+    dataset = read_data(arguments, path, like.n_states)
+    if not (dataset.alphabet and like.alphabet) or like.columns is None:
+        return dataset
+    if dataset.alphabet != like.alphabet:
+        raise InputError(
+            f"{path} has the alphabet {dataset.alphabet}, expected that of the fit, {like.alphabet}"
+        )
+    try:
+        return dataset.on_columns(like.columns)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def say(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:

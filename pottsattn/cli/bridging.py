@@ -7,6 +7,7 @@ from typing import Any
 
 from pottsattn._validate import InputError
 from pottsattn.cli._shell import (
+    DATA_HELP,
     DONE,
     INTERRUPTED,
     NOT_CONVERGED,
@@ -30,7 +31,7 @@ def add_commands(commands: Any) -> None:
         "Show on your data that masked modelling and pseudo-likelihood coincide, and what masking "
         "more than one site changes.",
     )
-    parser.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (also .gz) or .npy")
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
         "--ridge", type=float, metavar="X", help="penalty in units of the theory (default: 0.2)"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pottsattn._validate import InputError
 from pottsattn.cli._shell import (
+    DATA_HELP,
     DONE,
     NOT_CONVERGED,
     add_command,
@@ -113,7 +114,7 @@ def add_commands(commands: Any) -> None:
     split = add_command(
         commands, "split", _split, "Hold out a part of a data set (whole clusters of alignments)."
     )
-    split.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (.gz) or .npy")
+    split.add_argument("data", metavar="DATA", help=DATA_HELP)
     split.add_argument(
         "--fraction", type=float, required=True, metavar="X", help="share held out, into B.h5"
     )
@@ -129,7 +130,7 @@ def add_commands(commands: Any) -> None:
         "Write the weights of sequences, stored ones or 1 / (number of similar sequences), as "
         "--weights FILE of other commands reads them.",
     )
-    weights.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (.gz) or .npy")
+    weights.add_argument("data", metavar="DATA", help=DATA_HELP)
     weights.add_argument(
         "--out", metavar="W.csv", required=True, help="weights to write: .csv, .txt or .npy"
     )
@@ -344,10 +345,10 @@ def _weights(arguments: argparse.Namespace) -> int:
 def _example(arguments: argparse.Namespace) -> int:
     from pottsattn.dataset import read_dataset
     from pottsattn.example import example_alignment
-    from pottsattn.exporting import write_fasta
+    from pottsattn.exporting import write_sequences
 
     dataset = read_dataset(example_alignment(), identity_threshold=None)
-    write_fasta(arguments.out, dataset)
+    write_sequences(arguments.out, dataset)
     report = {
         "file": arguments.out,
         "n_sequences": dataset.n_sequences,

@@ -7,7 +7,15 @@ import os
 from typing import Any
 
 from pottsattn._validate import InputError, check_choice
-from pottsattn.cli._shell import DONE, add_command, add_data_options, check_output, read_data, say
+from pottsattn.cli._shell import (
+    DONE,
+    add_command,
+    add_data_options,
+    check_output,
+    read_data,
+    read_like,
+    say,
+)
 
 __all__ = ["add_commands"]
 
@@ -17,15 +25,20 @@ def add_commands(commands: Any) -> None:
     export = add_command(
         commands, "export", _export, "Write a fit for another program, or sequences."
     )
-    export.add_argument("fit", metavar="FIT", help="a file written by fit; for fasta a data set")
+    export.add_argument(
+        "fit", metavar="FIT", help="a file written by fit; for sequences a data set"
+    )
     export.add_argument(
         "--format",
         required=True,
         metavar="NAME",
         help="npz (parameters and scores), csv (ranked pairs), plmc (its binary parameters), "
-        "plmc-text (its couplings), ccmpred (matrix of scores); fasta (sequences of a data set)",
+        "plmc-text (its couplings), ccmpred (matrix of scores); "
+        "sequences (of a data set, as .fasta, .a2m, .a3m or .sto)",
     )
-    export.add_argument("--out", required=True, metavar="F", help="file to write; fasta: also .gz")
+    export.add_argument(
+        "--out", required=True, metavar="F", help="file to write; sequences: also .gz"
+    )
     export.add_argument(
         "--data", metavar="DATA", help="plmc: the data of the fit, read with the same options"
     )
@@ -36,9 +49,9 @@ def _export(arguments: argparse.Namespace) -> int:
     from pottsattn.exporting import FORMATS, NEEDS_DATA, export
     from pottsattn.fitting.result import FitResult
 
-    check_choice("format", arguments.format, (*FORMATS, "fasta"))
+    check_choice("format", arguments.format, (*FORMATS, "sequences"))
     check_output(arguments.out, arguments.fit, arguments.data)
-    if arguments.format == "fasta":
+    if arguments.format == "sequences":
         return _export_sequences(arguments)
     fit = FitResult.load(arguments.fit)
     dataset = None
@@ -47,7 +60,7 @@ def _export(arguments: argparse.Namespace) -> int:
             raise InputError(
                 f"--data applies to --format {' and '.join(NEEDS_DATA)}, not to {arguments.format}"
             )
-        dataset = read_data(arguments, arguments.data, fit.n_states)
+        dataset = read_like(arguments, arguments.data, fit)
     export(fit, arguments.out, arguments.format, dataset=dataset)
     report = {
         "file": arguments.out,
@@ -61,19 +74,19 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _export_sequences(arguments: argparse.Namespace) -> int:
-    from pottsattn.exporting import write_fasta
+    from pottsattn.exporting import write_sequences
 
     if arguments.data is not None:
-        raise InputError("--data does not apply to --format fasta; the data set comes first")
+        raise InputError("--data does not apply to --format sequences; the data set comes first")
     dataset = read_data(arguments, arguments.fit)
-    write_fasta(arguments.out, dataset)
+    write_sequences(arguments.out, dataset)
     report = {
         "file": arguments.out,
-        "format": "fasta",
+        "format": "sequences",
         "length": dataset.length,
         "n_states": dataset.n_states,
         "n_sequences": dataset.n_sequences,
         "bytes": os.path.getsize(arguments.out),
     }
-    say(arguments, report, f"{arguments.out}: {dataset.n_sequences} sequences, fasta")
+    say(arguments, report, f"{arguments.out}: {dataset.n_sequences} sequences")
     return DONE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pottsattn._validate import InputError, check_choice
 from pottsattn.cli._shell import (
+    DATA_HELP,
     DONE,
     INTERRUPTED,
     NOT_CONVERGED,
@@ -56,7 +57,7 @@ def add_commands(commands: Any) -> None:
         _fit,
         "Infer the couplings by pseudo-likelihood, masked modelling or mean field.",
     )
-    fit.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (also .gz) or .npy")
+    fit.add_argument("data", metavar="DATA", help=DATA_HELP)
     fit.add_argument(
         "--method", required=True, metavar="NAME", help="plm, factored, attention, transformer, mf"
     )

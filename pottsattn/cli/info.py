@@ -93,10 +93,10 @@ def _describe(arguments: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from pottsattn.dataset import ALIGNMENT_SUFFIXES
+    from pottsattn.alignment_records import alignment_format
 
     path = arguments.file
-    if path.lower().removesuffix(".gz").endswith((*ALIGNMENT_SUFFIXES, ".npy")):
+    if alignment_format(path) is not None or path.lower().endswith(".npy"):
         dataset = read_data(arguments, path)
         report = {
             "format": "alignment" if dataset.alphabet else "npy",
@@ -106,6 +106,7 @@ def _describe(arguments: argparse.Namespace) -> int:
             "length": dataset.length,
             "n_states": dataset.n_states,
             "alphabet": dataset.alphabet,
+            "columns": None if dataset.columns is None else _ranges(dataset.columns.tolist()),
             "summary": dataset.origin["source"].get("summary"),
         }
     else:
@@ -125,6 +126,17 @@ def _describe(arguments: argparse.Namespace) -> int:
     width = max(len(name) for name in report)
     say(arguments, report, "\n".join(f"{name:{width}}  {value}" for name, value in report.items()))
     return DONE
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return column numbers as ranges, such as 1-5, 8, 10-53."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(str(end) for end in part) for part in parts)
 
 
 def _note_shape(shapes: dict[str, list[int]], name: str, item: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pottsattn._validate import InputError
 from pottsattn.cli._shell import (
+    DATA_HELP,
     DONE,
     NOT_CONVERGED,
     add_command,
@@ -30,7 +31,7 @@ def add_commands(commands: Any) -> None:
         _plan,
         "Predict the test loss against the number of sequences: how many are enough.",
     )
-    parser.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (also .gz) or .npy")
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
         "--target-loss", type=float, metavar="X", help="nats per site: the sequences for this loss"
     )

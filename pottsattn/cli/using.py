@@ -12,7 +12,7 @@ from pottsattn.cli._shell import (
     add_command,
     add_data_options,
     check_output,
-    read_data,
+    read_like,
     say,
 )
 
@@ -81,7 +81,7 @@ def _energies(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         check_output(arguments.out, arguments.fit, arguments.data)
     fit = load_fit(arguments.fit)
-    dataset = read_data(arguments, arguments.data, fit.n_states)
+    dataset = read_like(arguments, arguments.data, fit)
     scores = score_sequences(fit, dataset)
     summary = dataset.origin.get("source", {}).get("summary")
     report = {"fit": arguments.fit, "data": arguments.data, "csv": arguments.out}
@@ -129,7 +129,7 @@ def _statistics(arguments: argparse.Namespace) -> int:
 
     _check_outputs(arguments, arguments.data, arguments.sampled)
     sampled = SequenceDataset.load(arguments.sampled)
-    dataset = read_data(arguments, arguments.data, sampled.n_states)
+    dataset = read_like(arguments, arguments.data, sampled)
     result = compare_moments(dataset, sampled)
     written = {}
     if arguments.out is not None:
@@ -153,7 +153,7 @@ def _wild_type(arguments: argparse.Namespace, fit: FitResult) -> NDArray[np.uint
 
     wanted = arguments.sequence
     if arguments.data is not None:
-        dataset = read_data(arguments, arguments.data, fit.n_states)
+        dataset = read_like(arguments, arguments.data, fit)
         places = [
             at for at, name in enumerate(dataset.names) if wanted in (name, *name.split()[:1])
         ]
@@ -162,7 +162,7 @@ def _wild_type(arguments: argparse.Namespace, fit: FitResult) -> NDArray[np.uint
             raise InputError(f"{found} named {wanted!r} in {arguments.data}; expected one")
         return states_for(fit, dataset.take(places))[0]
     if os.path.isfile(wanted):
-        dataset = read_data(arguments, wanted, fit.n_states)
+        dataset = read_like(arguments, wanted, fit)
         return states_for(fit, dataset.take([0]))[0]
     return states_of(fit, wanted)
 

@@ -107,7 +107,7 @@ def test_unknown_letters_become_gaps(write):
         ("", "drop", "is empty"),
         (" \n\n", "drop", "is empty"),
         ("ACGT\n", "drop", "is not FASTA: line 1 starts with 'ACGT', expected '>'"),
-        ("# STOCKHOLM 1.0\n", "drop", "is not FASTA"),
+        ("# STOCKHOLM 1.0\n", "drop", "is not FASTA.*name a Stockholm file .sto"),
         (b">1\nMK\x00L\n", "drop", "is a binary file"),
         (">1\nmkl\n>2\nmk.\n", "drop", "every column is an insert.*upper case"),
         (">1\nM\n>2\nK\n", "drop", "length must be at least 2, got 1"),

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from pottsattn import InputError, SequenceDataset, example_alignment, load
 from pottsattn.cli import main
 from pottsattn.dataset import read_dataset
-from pottsattn.exporting import write_fasta
+from pottsattn.exporting import write_sequences
 from pottsattn.scoring import scan_mutations, score_sequences
 
 
@@ -37,7 +37,7 @@ def files(tmp_path_factory):
     part.save(folder / "data.h5")
     run(folder, "fit data.h5 --method plm --out fit.h5")
     run(folder, "sample --model fit.h5 --sequences 200 --chains 8 --out sampled.h5")
-    run(folder, "export data.h5 --format fasta --out data.fasta")
+    run(folder, "export data.h5 --format sequences --out data.fasta")
     return folder
 
 
@@ -127,8 +127,8 @@ def test_statistics(files, capsys):
         ("mutations fit.h5 --sequence data.h5 --csv data.h5", "it is an input"),
         ("statistics data.h5 sampled.h5 --out a.svg --csv a.svg", "give two names"),
         ("statistics data.h5 fit.h5", "expected pottsattn.sequences/1"),
-        ("export fit.h5 --format fasta --out a.fasta", "expected pottsattn.sequences/1"),
-        ("export data.h5 --format fasta --out a.fasta --data data.h5", "does not apply"),
+        ("export fit.h5 --format sequences --out a.fasta", "expected pottsattn.sequences/1"),
+        ("export data.h5 --format sequences --out a.fasta --data data.h5", "does not apply"),
         ("example --out absent.folder/a.fasta", "no folder"),
     ],
 )
@@ -143,8 +143,8 @@ def test_refusals(files, command, message, capsys):
 def test_what_fasta_cannot_hold(tmp_path, capsys):
     np.save(tmp_path / "data.npy", np.eye(4, dtype=int))
     out = str(tmp_path / "a.fasta")
-    assert main(["export", str(tmp_path / "data.npy"), "--format", "fasta", "--out", out]) == 1
+    assert main(["export", str(tmp_path / "data.npy"), "--format", "sequences", "--out", out]) == 1
     assert "plain integers" in capsys.readouterr().err
     data = SequenceDataset(np.eye(2, dtype=int), 2, alphabet="AC", names=("a", "b\n>c"))
     with pytest.raises(InputError, match="has a line break"):
-        write_fasta(out, data)
+        write_sequences(out, data)
