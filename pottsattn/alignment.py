@@ -251,11 +251,10 @@ def _check_letters(
     alphabet: Alphabet,
 ) -> None:
     """Raise InputError for the first character that is neither letter nor ambiguity code."""
-    codes = np.frombuffer(alphabet.ambiguity_codes.encode(), dtype=np.uint8)
-    is_wrong = (states == UNKNOWN) & ~np.isin(letters, codes)
-    if not is_wrong.any():
+    foreign = set(_count(letters, states == UNKNOWN)) - set(alphabet.ambiguity_codes)
+    if not foreign:
         return
-    row, column = np.argwhere(is_wrong)[0]
+    row, column = np.argwhere(np.isin(letters, [ord(letter) for letter in foreign]))[0]
     where = _place(names, row, column, letters[row, column])
     what, remedy = "is in no alphabet", "remove it, or give an alphabet that has it"
     if not alphabet.is_detected:

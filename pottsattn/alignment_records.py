@@ -78,13 +78,9 @@ def read_records(path: Path) -> Records:
         memory, and records of unequal length; the message names the record.
     """
     form = alignment_format(path) or "FASTA"
-    content = _content(path, form)
-    lines = content.splitlines()
-    del content
-    if form == "Stockholm":
-        names, raw = _stockholm(path, lines)
-    else:
-        names, raw = _fasta(path, lines, form)
+    lines = _content(path, form).splitlines()
+    names, raw = _stockholm(path, lines) if form == "Stockholm" else _fasta(path, lines, form)
+    del lines  # as large as the file
     n_annotations = 0
     if form == "A3M":
         kept = [m for m, name in enumerate(names) if not name.startswith(ANNOTATIONS)]
@@ -102,15 +98,14 @@ def _content(path: Path, form: str) -> bytes:
         raise InputError(f"cannot read {path}: it is a directory, expected an alignment")
     try:
         available = available_memory()
-        content = bytearray()
         with path.open("rb") as file:
             packed = file.peek(2)[:2] == b"\x1f\x8b"
             with gzip.GzipFile(fileobj=file) if packed else file as stream:
-                size = 0 if packed else os.path.getsize(path)
-                _check_size(path, size, available)
+                _check_size(path, 0 if packed else os.path.getsize(path), available)
+                blocks = []
                 while block := stream.read(BLOCK):
-                    content += block
-                    _check_size(path, len(content), available)
+                    blocks.append(block)
+                    _check_size(path, sum(map(len, blocks)), available)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "damaged gzip file"
         raise InputError(f"cannot read {path}: {reason}") from error
@@ -118,13 +113,12 @@ def _content(path: Path, form: str) -> bytes:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read {path}: {error}") from error
-    if content.startswith(b"\xef\xbb\xbf"):  # the byte order mark of UTF-8
-        del content[:3]
+    content = b"".join(blocks).removeprefix(b"\xef\xbb\xbf")  # the byte order mark of UTF-8
     if not content.strip():
         raise InputError(f"{path} is empty, expected sequences in {form} format")
     if b"\0" in content:
         raise InputError(f"{path} is a binary file, expected sequences in {form} format")
-    return bytes(content)
+    return content
 
 
 def _check_size(path: Path, size: int, available: int | None) -> None:

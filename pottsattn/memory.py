@@ -42,7 +42,7 @@ MORE_LIBRARIES = {
     "transformer": 170 * MIB,
     "mf": 20 * MIB,
 }
-READING = 17  # bytes for a letter of an alignment
+READING = 9  # bytes for a letter of an alignment
 RECORD = 300  # bytes for a sequence of an alignment: its name, lists of lines
 ROW_VECTORS = 30  # of the size of a row's parameters: L-BFGS pairs, trial points, gradients
 JOINT_VECTORS = 26  # the same of a joint fit, in single precision, its start in double among them
