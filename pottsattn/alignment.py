@@ -118,7 +118,7 @@ def read_alignment(
         sequence, read the letter as "gap", or raise an "error".
     alphabet
         "protein", "dna", "rna", or letters of one's own in the order of their states, such as
-        "-HP"; detected if left out.
+        "HP-"; detected if left out.
     focus
         Name of a sequence; only the match columns in which it has a letter are kept. The whole
         name, its first word, or that up to a `/` will do.

@@ -37,7 +37,7 @@ def parse_alphabet(text: str) -> Alphabet:
     """Return the alphabet "protein", "dna" or "rna", in any case, or that of other letters.
 
     Letters of one's own stand in the order of their states, the gap `-` among them if there are
-    gaps: "-HP" is gap, H and P.
+    gaps: "HP-" is H, P and gap.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def parse_alphabet(text: str) -> Alphabet:
         that are not ASCII, or less than two of them.
     """
     for kind, letters in ALPHABETS.items():
-        if text.lower() == kind.lower():
+        if text.lower() == kind.lower() or text == letters:
             return Alphabet(kind, letters)
     for letter in text:
         if letter.islower():

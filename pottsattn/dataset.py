@@ -133,6 +133,30 @@ class SequenceDataset(WeightedSequences):
         weights = None if self.weights is None else self.weights[chosen]
         return replace(self, sequences=self.sequences[chosen], weights=weights)
 
+    def on_columns(self, columns: ArrayLike) -> SequenceDataset:
+        """Return the data set of the sites with these column numbers, in their order.
+
+        Raises
+        ------
+        InputError
+            A column that is not there, or sites left out of data with a true model.
+        """
+        wanted = np.asarray(columns)
+        assert self.columns is not None  # set by __post_init__
+        if np.array_equal(wanted, self.columns):
+            return self
+        missing = np.setdiff1d(wanted, self.columns)
+        if len(missing):
+            raise InputError(
+                f"column {missing[0]} is wanted, but not in the data; read them with the options "
+                "of the fit, but max_gap_columns"
+            )
+        if self.model is not None:
+            raise InputError("data with a true model cannot leave out sites")
+        site_of = {int(number): site for site, number in enumerate(self.columns)}
+        sites = [site_of[int(number)] for number in wanted]
+        return replace(self, sequences=self.sequences[:, sites], columns=wanted)
+
     def save(self, path: str | os.PathLike[str], **facts: Any) -> None:
         """Write the data set; `facts` are added to its origin in the provenance attribute.
 

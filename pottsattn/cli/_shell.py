@@ -28,6 +28,7 @@ __all__ = [
     "check_output",
     "peak_memory_bytes",
     "read_data",
+    "read_like",
     "say",
 ]
 
@@ -91,7 +92,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "--alphabet",
         metavar="NAME",
         help="alignments: protein, dna, rna, or letters of your own in the order of their states, "
-        "such as -HP (default: detected)",
+        "such as HP- (default: detected)",
     )
     data.add_argument(
         "--focus",
@@ -147,6 +148,28 @@ def read_data(
         weights=arguments.weights,
         n_threads=arguments.threads,
     )
+
+
+def read_like(arguments: argparse.Namespace, path: str, like: Any) -> SequenceDataset:
+    """Return the data set at `path` on the sites of a fit or data set: its columns and alphabet.
+
+    Nothing is matched where either has no alphabet: states are then plain numbers.
+    """
+    from pottsattn.alignment_records import alignment_format
+
+    if like.alphabet and arguments.alphabet is None and alignment_format(path) is not None:
+        arguments = argparse.Namespace(**{**vars(arguments), "alphabet": like.alphabet})
+    dataset = read_data(arguments, path, like.n_states)
+    if not (dataset.alphabet and like.alphabet) or like.columns is None:
+        return dataset
+    if dataset.alphabet != like.alphabet:
+        raise InputError(
+            f"{path} has the alphabet {dataset.alphabet}, expected that of the fit, {like.alphabet}"
+        )
+    try:
+        return dataset.on_columns(like.columns)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def say(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pottsattn._machine import worker_rank
 from pottsattn._validate import InputError
-from pottsattn.cli._shell import bar, read_data
+from pottsattn.cli._shell import bar, read_like
 
 if TYPE_CHECKING:
     from pottsattn.dataset import SequenceDataset
@@ -121,7 +121,7 @@ def train(
     if arguments.stop_early and arguments.validation is None:
         raise InputError("--stop-early needs held-out data: give --validation")
     if arguments.validation is not None:
-        options["validation"] = read_data(arguments, arguments.validation, dataset.n_states)
+        options["validation"] = read_like(arguments, arguments.validation, dataset)
     if arguments.method == "transformer":
         options["layer"] = _transformer(arguments, dataset)
     else:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from pottsattn._validate import InputError, check_choice
-from pottsattn.cli._shell import DONE, add_command, add_data_options, check_output, read_data, say
+from pottsattn.cli._shell import DONE, add_command, add_data_options, check_output, read_like, say
 
 __all__ = ["add_commands"]
 
@@ -43,7 +43,7 @@ def _export(arguments: argparse.Namespace) -> int:
             raise InputError(
                 f"--data applies to --format {' and '.join(NEEDS_DATA)}, not to {arguments.format}"
             )
-        dataset = read_data(arguments, arguments.data, fit.n_states)
+        dataset = read_like(arguments, arguments.data, fit)
     export(fit, arguments.out, arguments.format, dataset=dataset)
     report = {
         "file": arguments.out,

@@ -10,7 +10,7 @@ from pottsattn.cli._shell import (
     add_command,
     add_data_options,
     check_output,
-    read_data,
+    read_like,
     say,
 )
 
@@ -50,8 +50,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from pottsattn.files import load_fit, load_model
 
     fits = {path: load_fit(path) for path in arguments.fits}
-    n_states = next(iter(fits.values())).n_states  # a .npy may lack the highest state
-    test = read_data(arguments, arguments.test, n_states)
+    test = read_like(arguments, arguments.test, next(iter(fits.values())))
     truth = load_model(arguments.truth) if arguments.truth is not None else None
     result = compare(fits, test, truth)
     say(arguments, result.to_dict(), str(result))

@@ -241,6 +241,30 @@ def test_filtered_columns_reach_the_contacts_of_a_fit(tmp_path, rng, capsys):
     assert json.loads(capsys.readouterr().out)["columns"] == "1-4, 6-12"
 
 
+def test_test_data_are_read_on_the_columns_of_the_fit(tmp_path, rng, capsys):
+    rows = rng.integers(1, 5, size=(60, 12), dtype=np.uint8)
+    test = rows.copy()
+    rows[1:, 4] = 0
+    train, other, fit = str(tmp_path / "a.fa"), str(tmp_path / "b.fa"), str(tmp_path / "fit.h5")
+    write_alignment(train, rows, "RNA")
+    write_alignment(other, test, "RNA")
+    options = ["--method", "plm", "--max-gap-columns", "0.5", "--alphabet", "RNA"]
+    assert main(["fit", train, "--out", fit, "--json", *options]) == 0
+    capsys.readouterr()
+    losses = []
+    for path in (train, other):  # the fifth column does not count
+        assert main(["compare", fit, "--test", path, "--json"]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["fits"][0]["test_loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-12)
+    assert main(["compare", fit, "--test", train, "--alphabet", "HP-"]) == 1
+    assert "not in the given alphabet" in capsys.readouterr().err
+    gappy = test.copy()
+    gappy[1:, 7] = 0
+    write_alignment(other, gappy, "RNA")
+    assert main(["compare", fit, "--test", other, "--max-gap-columns", "0.5"]) == 1
+    assert "column 8 is wanted" in capsys.readouterr().err
+
+
 def test_options_of_alignments_are_refused_for_other_data(tmp_path):
     path = tmp_path / "a.h5"
     SequenceDataset([[0, 1], [1, 0]], 2).save(path)
