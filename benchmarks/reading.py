@@ -1,5 +1,6 @@
 """Time and peak memory of reading a large protein alignment, ours beside Biopython's.
 
+    pip install biopython
     python benchmarks/reading.py [--sequences M] [--length L]
 
 The file is FASTA wrapped at 60 letters and Stockholm, sequences of a few thousand ancestors with

@@ -58,7 +58,7 @@ def letters(alignment):
 def test_every_format_leaves_inserts_out(write, name, content, dropped):
     alignment = read_alignment(write(content, name))
     assert letters(alignment) == ["MKL-", "M-RW"]
-    assert alignment.names == ("one/5-8", "two",)
+    assert alignment.names == ("one/5-8", "two")
     counts = (alignment.n_insert_columns, alignment.n_insert_letters, alignment.n_annotations)
     assert counts == dropped
 
@@ -151,7 +151,7 @@ def test_filters_keep_column_numbers_and_count_what_they_drop(write):
     assert alignment.columns.tolist() == [1, 2, 3, 5, 6]
     assert (alignment.n_gap_sequences, alignment.n_gap_columns) == (1, 1)
     assert alignment.n_duplicates == 2
-    assert alignment.names == ("f/11-15", "2", "4", "5", "5b",)
+    assert alignment.names == ("f/11-15", "2", "4", "5", "5b")
     assert alignment.summary == (
         "5 sequences of 5 protein columns, 1 sequences dropped for gaps, 1 columns dropped for "
         "gaps, letters X x 2 read as gaps, 2 of them duplicates"

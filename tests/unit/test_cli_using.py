@@ -146,5 +146,5 @@ def test_what_fasta_cannot_hold(tmp_path, capsys):
     assert main(["export", str(tmp_path / "data.npy"), "--format", "sequences", "--out", out]) == 1
     assert "plain integers" in capsys.readouterr().err
     data = SequenceDataset(np.eye(2, dtype=int), 2, alphabet="AC", names=("a", "b\n>c"))
-    with pytest.raises(InputError, match="has a line break"):
+    with pytest.raises(InputError, match="expected text on one line"):
         write_sequences(out, data)
