@@ -1,7 +1,7 @@
 """Contacts from couplings: rank pairs of columns, compare with measured distances.
 
 Score: Frobenius norm of the symmetrized blocks in the zero-sum gauge without the gap state, then
-the average product correction (Ekeberg et al., Phys. Rev. E 87, 012707, 2013; Dunn et al.,
+the average product correction, APC (Ekeberg et al., Phys. Rev. E 87, 012707, 2013; Dunn et al.,
 Bioinformatics 24, 333, 2008).
 """
 
@@ -51,7 +51,7 @@ class ContactRanking:
 
     first: NDArray[np.int32]  # (n_pairs,)
     second: NDArray[np.int32]  # (n_pairs,)
-    score: Array  # (n_pairs,), Frobenius norm after APC
+    score: Array  # (n_pairs,), Frobenius norm after APC, unless ranked without it
     frobenius: Array  # (n_pairs,), before
     length: int
 
@@ -90,24 +90,45 @@ class ContactRanking:
         self,
         path: str | os.PathLike[str],
         known: dict[tuple[int, int], float] | None = None,
+        null_pairs: Array | None = None,
     ) -> None:
-        """Write rank, i, j, score, frobenius and, if given, distance (empty where unknown)."""
+        """Write rank, i, j, score, frobenius and, if given, distance (empty where unknown).
+
+        `null_pairs`, as from `NullScores.n_expected`, is a column before the distance.
+        """
         columns: list[Any] = [range(1, len(self.score) + 1), self.first, self.second]
         columns += [self.score, self.frobenius]
         names = ["rank", "i", "j", "score", "frobenius"]
+        if null_pairs is not None:
+            names.append("null_pairs")
+            columns.append(null_pairs)
         if known is not None:
             names.append("distance")
             columns.append(self.distances(known))
         write_csv(path, names, zip(*columns, strict=True))
 
 
-def score_map(fit: FitResult) -> Array:
-    """Return the score of every pair after APC, shape (length, length), zero diagonal."""
-    return average_product_correction(frobenius_score(fit.couplings, gap_index=fit.gap_index))
+def score_map(fit: FitResult, *, apc: bool = True, with_gap: bool = False) -> Array:
+    """Return the score of every pair, shape (length, length), zero diagonal."""
+    score = frobenius_score(fit.couplings, gap_index=None if with_gap else fit.gap_index)
+    return average_product_correction(score) if apc else score
 
 
-def rank_contacts(fit: FitResult, *, min_separation: int = 6) -> ContactRanking:
+def rank_contacts(
+    fit: FitResult, *, min_separation: int = 6, apc: bool = True, with_gap: bool = False
+) -> ContactRanking:
     """Return the pairs of columns at least `min_separation` apart, highest score first.
+
+    Parameters
+    ----------
+    fit
+        A fit with couplings, of any method.
+    min_separation
+        Least j - i in original column numbers.
+    apc
+        Rank after the average product correction, which takes all pairs; otherwise by the norm.
+    with_gap
+        Keep the gap state in the norm.
 
     Raises
     ------
@@ -115,8 +136,8 @@ def rank_contacts(fit: FitResult, *, min_separation: int = 6) -> ContactRanking:
         No pair is that far apart.
     """
     check_at_least("min_separation", min_separation, 1)
-    frobenius = frobenius_score(fit.couplings, gap_index=fit.gap_index)
-    score = average_product_correction(frobenius)
+    frobenius = score_map(fit, apc=False, with_gap=with_gap)
+    score = average_product_correction(frobenius) if apc else frobenius
     columns = np.arange(1, fit.length + 1) if fit.columns is None else fit.columns
     i, j = np.triu_indices(fit.length, 1)
     far = columns[j] - columns[i] >= min_separation

@@ -33,7 +33,7 @@ from pottsattn.weights import WeightedSequences, check_weights_path, read_weight
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SequenceDataset", "read_dataset", "read_names", "split"]
+__all__ = ["SequenceDataset", "cluster_labels", "read_dataset", "read_names", "split"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -357,6 +357,19 @@ def _read_npy(path: Path, n_states: int | None) -> SequenceDataset:
         raise InputError(f"{path}: {error}") from error
 
 
+def cluster_labels(dataset: SequenceDataset, identity_threshold: float = 0.8) -> NDArray[np.int64]:
+    """Return the number of the group of related sequences each belongs to, shape (n_sequences,).
+
+    Sequences of an alignment (a data set with an alphabet) are grouped by single-linkage at
+    `identity_threshold`; others are independent, each a group of its own.
+    """
+    if not dataset.alphabet:
+        return np.arange(dataset.n_sequences)
+    from pottsattn.alignment import identity_clusters
+
+    return identity_clusters(dataset.sequences, identity_threshold)
+
+
 def split(
     dataset: SequenceDataset,
     fraction: float,
@@ -378,12 +391,7 @@ def split(
     if check_positive("fraction", fraction) >= 1.0:
         raise InputError(f"fraction must be below 1, got {fraction}")
     generator = check_generator(rng)
-    if dataset.alphabet:
-        from pottsattn.alignment import identity_clusters
-
-        labels = identity_clusters(dataset.sequences, identity_threshold)
-    else:
-        labels = np.arange(dataset.n_sequences)
+    labels = cluster_labels(dataset, identity_threshold)
     target = fraction * dataset.n_sequences
     sizes = np.bincount(labels)
     held_out = np.zeros(len(sizes), dtype=bool)

@@ -96,7 +96,12 @@ def add_commands(commands: Any) -> None:
         help="plm: one block for each pair of sites, fitted jointly, as plmc and CCMpred do; "
         "attention: J_ij(a, b) = J_ji(b, a)",
     )
-    fit.add_argument("--heads", type=int, metavar="H", help="heads (default: 1)")
+    fit.add_argument(
+        "--heads",
+        type=_number_of_heads,
+        metavar="H",
+        help="heads (default: 1), or auto for factored: the least loss on held-out clusters",
+    )
     fit.add_argument(
         "--starts",
         type=int,
@@ -135,6 +140,8 @@ def _fit(arguments: argparse.Namespace) -> int:
             raise InputError("--ridge auto is for masks of one site, fresh; give --ridge a number")
     if worker_rank() is not None and method not in TRAINED:
         raise InputError(f"torchrun is for {' and '.join(TRAINED)}; {method} takes --threads")
+    if arguments.heads == "auto":
+        _check_heads_auto(arguments)
     check_output(arguments.out, arguments.data, arguments.init, arguments.validation)
     dataset = _read(arguments)
     summary = dataset.origin.get("source", {}).get("summary")
@@ -152,6 +159,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         **fit.to_dict(),
         "ridge": fit.ridge,
         "ridge_path": fit.config.get("ridge_path"),
+        "heads_path": fit.config.get("heads_path"),
         "peak_memory_bytes": peak_memory_bytes(),
         "summary": summary,
     }
@@ -191,6 +199,11 @@ def _run(
         options["ridge"] = ridge
     similarity = _color_similarity(arguments)
     n_threads = n_threads_or_default(arguments.threads)
+    n_heads = 1 if arguments.heads is None else arguments.heads
+    if n_heads == "auto":
+        from pottsattn.heads_choice import MOST_HEADS
+
+        n_heads = MOST_HEADS
     if arguments.device != "cuda":  # the plan is of the memory of the host
         check_memory(
             method,
@@ -198,7 +211,7 @@ def _run(
             dataset.n_states,
             dataset.n_sequences,
             n_threads,
-            n_heads=1 if arguments.heads is None else arguments.heads,
+            n_heads=n_heads,
             n_layers=1 if arguments.layers is None else arguments.layers,
             symmetric=arguments.symmetric and method == "plm",
             color_similarity=similarity,
@@ -253,7 +266,33 @@ def _check_rows(arguments: argparse.Namespace, option: str) -> None:
         )
 
 
+def _number_of_heads(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+_number_of_heads.__name__ = "int"  # what the parser calls it in its message
+
+
+def _check_heads_auto(arguments: argparse.Namespace) -> None:
+    if arguments.method != "factored" or _color_similarity(arguments) != "learned":
+        raise InputError(
+            "--heads auto is for factored with --color-similarity learned; give a number"
+        )
+    if arguments.init is not None:
+        raise InputError("--heads auto finds its own start; leave out --init")
+
+
 def _path_text(fit: FitResult | NetworkFit) -> str:
+    if (path := fit.config.get("heads_path")) is not None:
+        where = "" if path["is_inside"] else ", the most tried"
+        tried = ", ".join(
+            f"{heads}: {loss:.4f}"
+            for heads, loss in zip(path["heads"], path["held_out_losses"], strict=True)
+        )
+        return (
+            f"\n{path['n_heads']} heads{where}: the least loss on {path['n_held_out']} held-out "
+            f"sequences, nats per site by heads {tried}"
+        )
     path = fit.config.get("ridge_path")
     if path is None:
         return ""
@@ -296,6 +335,8 @@ def _solve(
 
     if options.get("ridge") == "auto":
         return _choose_ridge(arguments, dataset, arguments.method, options)
+    if arguments.heads == "auto":
+        return _choose_heads(arguments, dataset, options)
     is_joint = arguments.symmetric
     if arguments.method == "factored":
         options = {**options, "n_heads": arguments.heads or 1, "color_similarity": similarity}
@@ -343,6 +384,23 @@ def _choose_ridge(
             **options,
         )
     return choice.fit
+
+
+def _choose_heads(
+    arguments: argparse.Namespace, dataset: SequenceDataset, options: dict[str, Any]
+) -> FitResult:
+    """Return the fit with the number of heads that predicts held-out sequences best."""
+    from pottsattn.heads_choice import choose_heads
+
+    with bar("heads", "fit") as show:
+        return choose_heads(
+            dataset,
+            rng=arguments.seed,
+            n_starts=arguments.starts or 1,
+            n_threads=arguments.threads,
+            progress=lambda done: show(done, done + 1),
+            **options,
+        ).fit
 
 
 def _solve_mean_field(arguments: argparse.Namespace, dataset: SequenceDataset) -> FitResult:

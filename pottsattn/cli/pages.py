@@ -71,8 +71,9 @@ def add_commands(commands: Any) -> None:
         epilog="Curves and sweeps: learning curves with points, and residuals where a line has "
         "their alpha; sweeps alone: with the theory for them. Fits and one data set with its "
         "true model: true against learned couplings. One fit: its training, or the scores of its "
-        "pairs and the ridges tried. Several trained fits: their training. One sampled data set: "
-        "its chains. Another data set: the frequencies of its states.",
+        "pairs and the ridges tried; with --head-maps its heads. Fits and --distances: precision "
+        "by rank, of one fit also its contact map. Several trained fits: their training. One "
+        "sampled data set: its chains. Another data set: the frequencies of its states.",
     )
     plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")
@@ -84,6 +85,19 @@ def add_commands(commands: Any) -> None:
     )
     plot.add_argument(
         "--finite-size", action="store_true", help="sweeps: deviations from theory against 1 / L"
+    )
+
+    plot.add_argument(
+        "--distances", metavar="FILE", help="fits: rows 'i j ... distance', as for contacts"
+    )
+    plot.add_argument(
+        "--min-separation", type=int, default=6, metavar="N", help="with --distances: least |i - j|"
+    )
+    plot.add_argument(
+        "--cutoff", type=float, default=8.0, metavar="X", help="a contact is closer than this"
+    )
+    plot.add_argument(
+        "--head-maps", action="store_true", help="one factored or attention fit: |A| of every head"
     )
 
     report = add_command(
@@ -100,6 +114,7 @@ def add_commands(commands: Any) -> None:
         "--length", type=int, metavar="L", help="sweeps: length to judge (default: longest)"
     )
     report.set_defaults(observable="test_loss", finite_size=False)  # of other figures
+    report.set_defaults(distances=None, head_maps=False)
 
     cite = add_command(commands, "cite", _cite, "Name the papers behind the package, or a file.")
     cite.add_argument("file", nargs="?", metavar="FILE", help="a file of pottsattn")
@@ -139,7 +154,8 @@ def _plot(arguments: argparse.Namespace) -> int:
 
     check_choice("observable", arguments.observable, OBSERVABLES)
     check_output(arguments.out, *arguments.files)
-    ax = _chain_figure(arguments.files)
+    check_output(arguments.out, arguments.distances)
+    ax = None if arguments.distances or arguments.head_maps else _chain_figure(arguments.files)
     if ax is None:
         ax = _choose_figure(_load_all(arguments.files), arguments)
     save_figure(ax, arguments.out)
@@ -173,6 +189,8 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
     from pottsattn.plotting_training import plot_histories, plot_history
 
     kinds = set(loaded)
+    if arguments.distances is not None or arguments.head_maps:
+        return _contact_figure(loaded, arguments)
     if kinds <= {"curve", "sweep"}:
         return _curve_figure(loaded, arguments)
     if arguments.finite_size or arguments.length is not None:
@@ -290,6 +308,35 @@ def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
         plot_couplings(*coupling_pairs(fit, truth), ax, label=label, color=color)
     share_limits(axes)
     return axes[0]
+
+
+def _contact_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Any:
+    from pottsattn.contacts import rank_contacts, read_distances
+    from pottsattn.fitting.result import FitResult
+    from pottsattn.plotting import new_figure
+    from pottsattn.plotting_contacts import figure_heads, plot_contact_map, plot_precision
+
+    fits: dict[str, Any] = loaded.get("fit", {})
+    if set(loaded) != {"fit"} or not all(isinstance(fit, FitResult) for fit in fits.values()):
+        raise InputError("--distances and --head-maps are for fits that have couplings")
+    if arguments.head_maps:
+        if len(fits) != 1 or arguments.distances is not None:
+            raise InputError("--head-maps takes one fit, without --distances")
+        fit = next(iter(fits.values()))
+        return figure_heads(fit.couplings, fit.columns)[0]
+    known = read_distances(arguments.distances)
+    least = arguments.min_separation
+    rankings = {path: rank_contacts(fit, min_separation=least) for path, fit in fits.items()}
+    precisions = {
+        path: ranking.precision(known, arguments.cutoff) for path, ranking in rankings.items()
+    }
+    length = max(ranking.length for ranking in rankings.values())
+    if len(fits) > 1:
+        return plot_precision(precisions, length=length)
+    axes = new_figure(2, width=4.9, height=4.6)
+    plot_precision(precisions, axes[1], length=length)
+    ranking = next(iter(rankings.values()))
+    return plot_contact_map(ranking, known, axes[0], cutoff=arguments.cutoff)
 
 
 def _score_figure(fit: Any) -> Any:

@@ -202,7 +202,9 @@ def test_a_file_loaded_and_saved_is_the_same(files, name, tmp_path):
 @pytest.mark.parametrize("suffix", [".fasta", ".fa.gz"])
 def test_sequences_written_as_fasta_are_the_same(files, suffix, tmp_path):
     first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
-    assert main(["export", str(files / "data.h5"), "--format", "sequences", "--out", str(first)]) == 0
+    assert (
+        main(["export", str(files / "data.h5"), "--format", "sequences", "--out", str(first)]) == 0
+    )
     data, again = load(files / "data.h5"), read_dataset(first)
     assert_array_equal(again.sequences, data.sequences)
     assert (again.alphabet, again.names) == (data.alphabet, data.names)
