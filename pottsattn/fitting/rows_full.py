@@ -35,6 +35,8 @@ def full_row_loss(
 
     All arrays are as `padded_row` makes them, rows indexed [(j, b), a]; the site's own are zero.
     """
+    if data.ignores_gaps:
+        return _loss_without_gaps(data, site, fields, rows, fields_gradient, rows_gradient)
     if rows.dtype == np.float64:
         return float(
             row_loss_full(
@@ -55,6 +57,42 @@ def full_row_loss(
             rows.reshape(-1), data.n_states, fields_gradient, rows_gradient.reshape(-1),
         )
     )  # fmt: skip
+
+
+def _loss_without_gaps(
+    data: RowData,
+    site: int,
+    fields: NDArray[Any],
+    rows: NDArray[Any],
+    fields_gradient: NDArray[Any],
+    rows_gradient: NDArray[Any],
+) -> float:
+    """Return `full_row_loss` where gaps are ignored.
+
+    For the kernels a gap is one more symbol b, whose row is the mean of the rows of its site.
+    """
+    length, n_states, dtype = data.length, data.n_states, rows.dtype
+    is_double = dtype == np.float64
+    width = n_states if is_double else -(-n_states // 4) * 4
+    shape = (length, n_states + 1, width)
+    spread, gradient = (
+        np.zeros(shape) if is_double else aligned_zeros(shape) for _ in ("rows", "gradient")
+    )
+    blocks = rows.reshape(length, n_states, -1)[:, :, :n_states]
+    spread[:, :-1, :n_states] = blocks
+    spread[:, -1, :n_states] = blocks.mean(axis=1)
+    sequences, columns, weights = data.rows_of(site, dtype)
+    flat, of_flat = spread.reshape(-1), gradient.reshape(-1)
+    if is_double:
+        loss = row_loss_full(site, sequences, weights, fields, flat, fields_gradient, of_flat)
+    else:
+        loss = single_row_loss(width)(
+            site, sequences, columns, weights, data.neighbors, fields, flat, n_states + 1,
+            fields_gradient, of_flat,
+        )  # fmt: skip
+    change = gradient[:, :-1, :n_states] + gradient[:, -1:, :n_states] / dtype.type(n_states)
+    rows_gradient.reshape(length, n_states, -1)[:, :, :n_states] = change
+    return float(loss)
 
 
 def padded_width(n_states: int, dtype: Any) -> int:
