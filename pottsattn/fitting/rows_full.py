@@ -74,22 +74,22 @@ def _loss_without_gaps(
     length, n_states, dtype = data.length, data.n_states, rows.dtype
     is_double = dtype == np.float64
     width = n_states if is_double else -(-n_states // 4) * 4
-    shape = (length, n_states + 1, width)
-    spread, gradient = (
-        np.zeros(shape) if is_double else aligned_zeros(shape) for _ in ("rows", "gradient")
-    )
+    here, spread = _padded(width, (length, n_states + 1, width), dtype)
+    of_here, gradient = _padded(width, (length, n_states + 1, width), dtype)
     blocks = rows.reshape(length, n_states, -1)[:, :, :n_states]
+    here[:n_states] = fields[:n_states]
     spread[:, :-1, :n_states] = blocks
     spread[:, -1, :n_states] = blocks.mean(axis=1)
     sequences, columns, weights = data.rows_of(site, dtype)
     flat, of_flat = spread.reshape(-1), gradient.reshape(-1)
     if is_double:
-        loss = row_loss_full(site, sequences, weights, fields, flat, fields_gradient, of_flat)
+        loss = row_loss_full(site, sequences, weights, here, flat, of_here, of_flat)
     else:
         loss = single_row_loss(width)(
-            site, sequences, columns, weights, data.neighbors, fields, flat, n_states + 1,
-            fields_gradient, of_flat,
+            site, sequences, columns, weights, data.neighbors, here, flat, n_states + 1,
+            of_here, of_flat,
         )  # fmt: skip
+    fields_gradient[:n_states] = of_here[:n_states]
     change = gradient[:, :-1, :n_states] + gradient[:, -1:, :n_states] / dtype.type(n_states)
     rows_gradient.reshape(length, n_states, -1)[:, :, :n_states] = change
     return float(loss)
@@ -102,12 +102,16 @@ def padded_width(n_states: int, dtype: Any) -> int:
 
 def padded_row(data: RowData, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return fields and rows (L C, width) for `full_row_loss` in one precision, rows zero."""
-    n_rows, width = data.length * data.n_states, padded_width(data.n_states, dtype)
+    width = padded_width(data.n_states, dtype)
+    return _padded(width, (data.length * data.n_states, width), dtype)
+
+
+def _padded(width: int, shape: tuple[int, ...], dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     if dtype == np.float64:
-        return np.zeros(width), np.zeros((n_rows, width))
+        return np.zeros(width), np.zeros(shape)
     fields = aligned_zeros((-(-width // LANES) * LANES,))
     fields[:] = PADDING
-    return fields, aligned_zeros((n_rows, width))
+    return fields, aligned_zeros(shape)
 
 
 class FullRows:
