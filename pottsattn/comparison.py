@@ -64,6 +64,7 @@ class FitComparison:
     n_parameters: int
     converged: bool
     seconds: float
+    gap_policy: str = "state"  # "ignored": losses are of the sites that are no gaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,7 @@ class Comparison:
             lines.append(
                 f"{fit.file[-24:]:24} {fit.method:10} {loss:>18} {fit.train_loss:10.4f} "
                 f"{fit.coupling_error:14.4f} {fit.pearson:8.4f} {fit.seconds:8.1f}"
+                + ("" if fit.gap_policy == "state" else "  gaps left out")
                 + ("" if fit.converged else "  NOT converged")
             )
         lines.append(f"Bayes loss {self.bayes_loss:.4f}; losses in nats per masked site")
@@ -123,7 +125,7 @@ def compare(
         A fit, the test data and the truth are of different sizes.
     """
     truth = test.model if truth is None else truth
-    tests = {name: _as_seen_by(fit, test) for name, fit in fits.items()}
+    tests = {name: fit.as_seen(test) for name, fit in fits.items()}
     for name, fit in fits.items():
         size = (tests[name].length, tests[name].n_states)
         _check_size(name, (fit.length, fit.n_states), size)
@@ -154,16 +156,10 @@ def compare(
                 n_parameters=fit.n_parameters,
                 converged=fit.converged,
                 seconds=fit.seconds,
+                gap_policy=fit.gap_policy,
             )
         )
     return Comparison(tuple(rows), bayes_loss)
-
-
-def _as_seen_by(fit: FitResult | NetworkFit, test: SequenceDataset) -> SequenceDataset:
-    """Return the test data without their gap state, if they have one that the fit ignores."""
-    if fit.gap_policy == "ignored" and test.gap_index is not None:
-        return test.ignoring_gaps()
-    return test
 
 
 def sequence_losses(predictor: Predictor, dataset: SequenceDataset) -> Array:

@@ -152,6 +152,12 @@ class FitRecord:
         """The penalty in the units of the theory: 2 alpha couplings_l2."""
         return 2.0 * self.effective_size / self.length * self.penalty.couplings_l2
 
+    def as_seen(self, dataset: SequenceDataset) -> SequenceDataset:
+        """Return data without their gap state, if they have one that this fit ignores."""
+        if self.gap_policy == "ignored" and dataset.gap_index is not None:
+            return dataset.ignoring_gaps()
+        return dataset
+
     def _write_record(self, file: h5py.File) -> None:
         file.attrs.update(
             method=self.method,

@@ -324,10 +324,24 @@ def test_commands(tmp_path, rng, monkeypatch, capsys):
         status, _, judged = run("compare", f"{method}.h5", "--test", "family.fasta")
         assert status == 0
         assert_allclose(judged["fits"][0]["test_loss"], found.train_loss, rtol=1e-5)
+        assert judged["fits"][0]["gap_policy"] == "ignored"
     sampled = ("sample", "--model", "plm.h5", "--sequences", "50", "--warmup", "20")
     assert run(*sampled, "--out", "sampled.h5")[0] in (0, 3)
     dataset = SequenceDataset.load("sampled.h5")
     assert (dataset.alphabet, dataset.gap_index) == ("ACDEFGHIKLMNPQRSTVWY", None)
+    exported = (
+        "export",
+        "plm.h5",
+        "--format",
+        "plmc",
+        "--data",
+        "family.fasta",
+        "--out",
+        "plm.eij",
+    )
+    assert run(*exported)[0] == 0
+    again = (*fit, "plm", "--init", "plm.eij", "--out", "again.h5")
+    assert run(*again)[2]["n_evaluations"] < FitResult.load("plm.h5").n_evaluations
     assert run("fit", "family.fasta", "--method", "plm", "--out", "state.h5")[0] == 0
     assert FitResult.load("state.h5").gap_policy == "state"
     for argv, message in (
