@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "GAP_POLICIES",
     "UNKNOWN_POLICIES",
     "ConvergenceWarning",
     "InputError",
@@ -31,6 +32,7 @@ __all__ = [
     "did_you_mean",
 ]
 
+GAP_POLICIES = ("state", "ignored")
 UNKNOWN_POLICIES = ("drop", "gap", "error")  # for ambiguity codes in alignments
 MAX_STATES = 256  # states are stored as uint8
 

@@ -125,6 +125,7 @@ def bridge(
     check_kind(
         "dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, n_states)"
     )
+    dataset.refuse_ignored_gaps("the bridge")
     check_choice("fields", fields, ("learned", "none"))
     check_choice("color_similarity", color_similarity, ("identity", "learned"))
     check_at_least("heads", n_heads, 1)

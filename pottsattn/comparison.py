@@ -1,7 +1,7 @@
 """Truth and estimate side by side: losses, coupling error, correlation.
 
 The one module that sees both. Conventions of the package: losses in nats per masked site, mean over
-(weighted) sequences and sites of -log P(s_i | s_-i) with full context;
+(weighted) sequences and sites of -log P(s_i | s_-i) with full context, ignored gaps left out;
 coupling_error = |J - J*|_F^2 / |J*|_F^2 over i != j, both in the zero-sum gauge, J as fitted.
 """
 
@@ -27,7 +27,7 @@ from pottsattn.couplings import (
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
-from pottsattn.potts import PottsModel
+from pottsattn.potts import PottsModel, own_log_p
 
 __all__ = [
     "Comparison",
@@ -64,6 +64,7 @@ class FitComparison:
     n_parameters: int
     converged: bool
     seconds: float
+    gap_policy: str = "state"  # "ignored": losses are of the sites that are no gaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,7 @@ class Comparison:
             lines.append(
                 f"{fit.file[-24:]:24} {fit.method:10} {loss:>18} {fit.train_loss:10.4f} "
                 f"{fit.coupling_error:14.4f} {fit.pearson:8.4f} {fit.seconds:8.1f}"
+                + ("" if fit.gap_policy == "state" else "  gaps left out")
                 + ("" if fit.converged else "  NOT converged")
             )
         lines.append(f"Bayes loss {self.bayes_loss:.4f}; losses in nats per masked site")
@@ -110,7 +112,8 @@ def compare(
     Parameters
     ----------
     fits
-        Fits by name (such as the file name).
+        Fits by name (such as the file name). One that ignores gaps is judged where the test
+        sequences have none; its loss is not comparable to that of a fit with the gap as a state.
     test
         Sequences not used for training, with their weights.
     truth
@@ -122,17 +125,22 @@ def compare(
         A fit, the test data and the truth are of different sizes.
     """
     truth = test.model if truth is None else truth
-    size = (test.length, test.n_states)
+    tests = {name: fit.as_seen(test) for name, fit in fits.items()}
     for name, fit in fits.items():
+        size = (tests[name].length, tests[name].n_states)
         _check_size(name, (fit.length, fit.n_states), size)
-        _check_labels(name, fit, test)
+        _check_labels(name, fit, tests[name])
     bayes_loss = math.nan
     if truth is not None:
-        _check_size("the true model", (truth.length, truth.n_states), size)
-        bayes_loss, _ = _mean_and_error(sequence_losses(truth, test), test)
+        judged = (*tests.values(),) or (test,)
+        for data in judged:
+            size = (data.length, data.n_states)
+            _check_size("the true model", (truth.length, truth.n_states), size)
+        if not any(data.ignores_gaps for data in judged):
+            bayes_loss, _ = _mean_and_error(sequence_losses(truth, test), test)
     rows = []
     for name, fit in fits.items():
-        loss, error = _mean_and_error(sequence_losses(fit, test), test)
+        loss, error = _mean_and_error(sequence_losses(fit, tests[name]), tests[name])
         errors = (math.nan, math.nan)
         if truth is not None and isinstance(fit, FitResult):  # a transformer has no couplings
             errors = coupling_error(fit, truth), pearson(fit, truth)
@@ -148,26 +156,34 @@ def compare(
                 n_parameters=fit.n_parameters,
                 converged=fit.converged,
                 seconds=fit.seconds,
+                gap_policy=fit.gap_policy,
             )
         )
     return Comparison(tuple(rows), bayes_loss)
 
 
 def sequence_losses(predictor: Predictor, dataset: SequenceDataset) -> Array:
-    """Return the loss of every sequence, mean over its sites, nats, shape (n_sequences,)."""
+    """Return the loss of every sequence, mean over its sites, nats, shape (n_sequences,).
+
+    Ignored gaps are left out of the mean.
+    """
     losses = np.empty(dataset.n_sequences)
     for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
         part = dataset.sequences[block]
-        chosen = np.take_along_axis(predictor.log_conditionals(part), part[:, :, None], axis=2)
-        losses[block] = -chosen.mean(axis=(1, 2))
+        own = own_log_p(predictor.log_conditionals(part), part)
+        n_seen = (part < dataset.n_states).sum(axis=1)
+        losses[block] = -own.sum(axis=1) / np.maximum(n_seen, 1)
     return losses
 
 
 def _mean_and_error(losses: Array, dataset: SequenceDataset) -> tuple[float, float]:
     weights = dataset.normalized_weights
-    mean = float(weights @ losses)
+    # A sequence counts by the sites that it shows: all of them, unless gaps are ignored.
+    seen = (dataset.sequences < dataset.n_states).mean(axis=1) / dataset.observed_share
+    mean = float((weights * seen) @ losses)
     # Weights tell how many independent sequences there are: copies that share one add nothing.
-    return mean, float(np.sqrt(weights @ (losses - mean) ** 2 / dataset.effective_size))
+    squares = (seen * (losses - mean)) ** 2
+    return mean, float(np.sqrt(weights @ squares / dataset.effective_size))
 
 
 def coupling_error(fit: FitResult, truth: PottsModel) -> float:

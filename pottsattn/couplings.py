@@ -128,14 +128,18 @@ class Couplings:
         return self.dense if self.dense is not None else np.stack(list(self.rows()))
 
     def logits(self, sequences: NDArray[np.uint8]) -> Array:
-        """Return sum_{j != i} J_ij(a, s_j), shape (n_sequences, L, C)."""
+        """Return sum_{j != i} J_ij(a, s_j), shape (n_sequences, L, C).
+
+        The number C in a sequence is an ignored gap, which adds mean_b J_ij(a, b): nothing in the
+        zero-sum gauge, so that conditionals are the same in every gauge.
+        """
         n_sequences, length = sequences.shape
         n_states = self.n_states
         logits = np.empty((n_sequences, length, n_states))
         for block in sequence_blocks(n_sequences, length * n_states):
             states = sequences[block]
             if self.dense is not None:
-                one_hot = np.eye(n_states)[states].reshape(len(states), length * n_states)
+                one_hot = _symbols(n_states)[states].reshape(len(states), length * n_states)
                 for site, row in enumerate(self.dense):  # by site: no copy of the whole tensor
                     by_neighbor = row.transpose(0, 2, 1).reshape(length * n_states, n_states)
                     logits[block, site] = one_hot @ by_neighbor
@@ -144,7 +148,8 @@ class Couplings:
             a, color_similarity = self._held()
             matrices = a.matrices() if isinstance(a, NeighborLists) else list(a)
             for interaction, similarity in zip(matrices, color_similarity, strict=True):
-                values = similarity.T[states.T]  # (L, M, C): U(a, s_j)
+                table = _symbols(n_states) @ similarity.T
+                values = table[states.T]  # (L, M, C): U(a, s_j)
                 total += interaction @ values.reshape(length, len(states) * n_states)
             logits[block] = total.reshape(length, len(states), n_states).transpose(1, 0, 2)
         return logits
@@ -234,6 +239,11 @@ class Couplings:
             state_means = sums.T @ color_similarity.mean(axis=2)  # (L, C)
             couplings = Couplings(a, projector @ color_similarity @ projector)
         return (fields + state_means) @ projector, couplings
+
+
+def _symbols(n_states: int) -> Array:
+    """Return what a symbol shows of its site, (C + 1, C): its state, or every state alike."""
+    return np.vstack([np.eye(n_states), np.full(n_states, 1.0 / n_states)])
 
 
 def sequence_blocks(n_sequences: int, numbers_per_sequence: int) -> Iterator[slice]:

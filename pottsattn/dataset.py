@@ -17,11 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._storage import create_hdf5, is_hdf5, open_hdf5, provenance
 from pottsattn._validate import (
+    GAP_POLICIES,
     UNKNOWN_POLICIES,
     InputError,
     check_choice,
     check_generator,
     check_identity_threshold,
+    check_n_states,
     check_positive,
     check_sequences,
     check_weights,
@@ -54,6 +56,9 @@ class SequenceDataset(WeightedSequences):
         State a is the letter `alphabet[a]`; "" for plain integers.
     gap_index
         State of the alignment gap, if there is one.
+    gap_policy
+        "state", or "ignored": the number `n_states` in a sequence then stands for a gap, at which
+        nothing is known of the site (see `ignoring_gaps`).
     columns : shape (length,), optional
         Original column numbers; 1..length if left out.
     names : n_sequences strings, optional
@@ -78,9 +83,12 @@ class SequenceDataset(WeightedSequences):
     names: tuple[str, ...] = ()
     model: PottsModel | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    gap_policy: str = "state"
 
     def __post_init__(self) -> None:
-        sequences = check_sequences(self.sequences, self.n_states)
+        check_choice("gap_policy", self.gap_policy, GAP_POLICIES)
+        n_symbols = check_n_states(self.n_states) + self.ignores_gaps
+        sequences = check_sequences(self.sequences, n_symbols)
         n_sequences, length = sequences.shape
         columns = np.arange(1, length + 1) if self.columns is None else np.asarray(self.columns)
         if columns.shape != (length,):
@@ -115,27 +123,95 @@ class SequenceDataset(WeightedSequences):
         """Whether sequences carry weights."""
         return self.weights is not None
 
+    @property
+    def ignores_gaps(self) -> bool:
+        """Whether a gap says nothing of its site, instead of being one of its states."""
+        return self.gap_policy == "ignored"
+
+    @property
+    def observed_share(self) -> float:
+        """The weighted share of (sequence, site) pairs that are not an ignored gap."""
+        if not self.ignores_gaps:
+            return 1.0
+        observed = (self.sequences < self.n_states).mean(axis=1)
+        return float(self.normalized_weights @ observed)
+
+    def ignoring_gaps(self) -> SequenceDataset:
+        """Return the same sequences with one state less: gaps are ignored.
+
+        States above the gap move down by one. The weights stay; so does a data set that ignores
+        gaps already.
+
+        Raises
+        ------
+        InputError
+            There is no gap state, the two other states that a model needs are missing, or every
+            symbol is a gap.
+        """
+        if self.ignores_gaps:
+            return self
+        gap, n_states = self.gap_index, self.n_states - 1
+        if gap is None:
+            raise InputError("these data have no gap state to ignore; expected a gap_index")
+        is_gap = self.sequences == gap
+        if is_gap.all():
+            raise InputError("every symbol of these data is a gap; none is left to fit")
+        states = np.where(self.sequences > gap, self.sequences - 1, self.sequences)
+        return replace(
+            self,
+            sequences=np.where(is_gap, n_states, states).astype(np.uint8),
+            n_states=n_states,
+            alphabet=self.alphabet[:gap] + self.alphabet[gap + 1 :],
+            gap_index=None,
+            model=None,
+            gap_policy="ignored",
+        )
+
+    def refuse_ignored_gaps(self, what: str) -> None:
+        """Raise InputError if gaps are ignored: `what` takes complete sequences."""
+        if self.ignores_gaps:
+            raise InputError(f"{what} cannot ignore gaps; keep them as a state (--gaps state)")
+
     def site_frequencies(self) -> NDArray[np.float64]:
-        """Return f_i(a), weighted, shape (length, n_states)."""
+        """Return f_i(a), weighted, shape (length, n_states).
+
+        Ignored gaps do not count: each site has the frequencies of the sequences that show it.
+        """
         weights = self.normalized_weights
         columns = [
-            np.bincount(column, weights=weights, minlength=self.n_states)
+            np.bincount(column, weights=weights, minlength=self.n_states)[: self.n_states]
             for column in self.sequences.T
         ]
-        return np.stack(columns)
+        frequencies: NDArray[np.float64] = np.stack(columns)
+        if self.ignores_gaps:
+            totals = frequencies.sum(axis=1, keepdims=True)
+            frequencies[totals[:, 0] == 0.0] = 1.0  # a column of gaps
+            frequencies /= frequencies.sum(axis=1, keepdims=True)
+        return frequencies
 
     def pair_frequencies(self, site: int, *, first: int = 0) -> NDArray[np.float64]:
         """Return f_ij(a, b) of one site i and all j >= `first`, weighted, (length - first, C, C).
 
-        The block of j = i is diagonal.
+        The block of j = i is diagonal. An ignored gap counts as a draw from the frequencies of its
+        site: marginals stay f_i, and the covariances are those of the pairs that are seen, times
+        their share.
         """
         weights, n_blocks = self.normalized_weights, self.length - first
-        own = self.sequences[:, site].astype(np.intp) * self.n_states
-        pairs = np.empty((n_blocks, self.n_states**2))
+        n_symbols = self.n_states + self.ignores_gaps
+        own = self.sequences[:, site].astype(np.intp) * n_symbols
+        counts = np.empty((n_blocks, n_symbols**2))
         for j in range(n_blocks):
             codes = own + self.sequences[:, first + j]
-            pairs[j] = np.bincount(codes, weights=weights, minlength=self.n_states**2)
-        return pairs.reshape(n_blocks, self.n_states, self.n_states)
+            counts[j] = np.bincount(codes, weights=weights, minlength=n_symbols**2)
+        pairs = counts.reshape(n_blocks, n_symbols, n_symbols)
+        if not self.ignores_gaps:
+            return pairs
+        frequencies = self.site_frequencies()
+        rows = pairs[:, :-1] + frequencies[site][:, None] * pairs[:, -1:]
+        pairs = rows[:, :, :-1] + rows[:, :, -1:] * frequencies[first:, None, :]
+        if site >= first:
+            pairs[site - first] = np.diag(frequencies[site])
+        return pairs
 
     def take(self, index: ArrayLike | slice) -> SequenceDataset:
         """Return the data set of the chosen sequences, with their weights."""
@@ -174,8 +250,10 @@ class SequenceDataset(WeightedSequences):
         Raises
         ------
         InputError
-            The file cannot be written; nothing is left behind.
+            The file cannot be written, nothing is left behind; or gaps are ignored: files keep the
+            alignment, with the gap as a state.
         """
+        self.refuse_ignored_gaps("a file of sequences")
         with create_hdf5(path, "sequences", provenance(**{**self.origin, **facts})) as file:
             file.attrs["n_states"] = self.n_states
             file.attrs["alphabet"] = self.alphabet

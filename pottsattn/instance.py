@@ -73,6 +73,7 @@ def coupling_scale_of_pairs(dataset: SequenceDataset) -> CouplingScale:
         0 where noise leaves nothing; the error is that of sampling alone.
     """
     check_kind("dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, C)")
+    dataset.refuse_ignored_gaps("a coupling scale")
     length, n_states, size = dataset.length, dataset.n_states, dataset.effective_size
     frequencies = dataset.site_frequencies()
     spreads = 1.0 - (frequencies**2).sum(axis=1)  # traces of the covariances of one site
@@ -200,6 +201,7 @@ def measured_sites(
         A teacher that does not fit the data or has another form, or a state that never occurs.
     """
     check_kind("dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, C)")
+    dataset.refuse_ignored_gaps("the theory of these data")
     interactions = None if teacher is None else _identity_interactions(teacher, dataset)
     frequencies = dataset.site_frequencies()
     if frequencies.min() <= 0.0:

@@ -102,6 +102,7 @@ def plan(
         Some fit ran out of steps.
     """
     check_kind("dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, C)")
+    dataset.refuse_ignored_gaps("a plan")
     check_positive("ridge", ridge)
     check_choice("fields", fields, ("learned", "none"))
     check_nonnegative("fields_l2", fields_l2)

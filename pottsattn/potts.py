@@ -32,7 +32,7 @@ from pottsattn.graph import NeighborLists, check_edges
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["PottsModel", "log_softmax", "read_couplings", "write_couplings"]
+__all__ = ["PottsModel", "log_softmax", "own_log_p", "read_couplings", "write_couplings"]
 
 Array = NDArray[np.float64]
 SYMMETRY_TOLERANCE = 1e-6
@@ -283,6 +283,17 @@ def log_softmax(logits: Array) -> Array:
     shifted = logits - logits.max(axis=-1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted
+
+
+def own_log_p(log_p: Array, sequences: NDArray[np.uint8]) -> Array:
+    """Return log P(s_i), shape (n_sequences, length), of log_p (n_sequences, length, n_states).
+
+    Zero where a gap is ignored (the number `n_states`).
+    """
+    n_states = log_p.shape[2]
+    states = np.minimum(sequences, n_states - 1)[:, :, None]
+    own = np.take_along_axis(log_p, states, axis=2)[:, :, 0]
+    return np.where(sequences < n_states, own, 0.0)
 
 
 def write_couplings(group: h5py.Group, fields: Array, couplings: Couplings) -> None:

@@ -166,14 +166,16 @@ def read_like(arguments: argparse.Namespace, path: str, like: Any) -> SequenceDa
     """
     from pottsattn.alignment_records import alignment_format
 
+    # A fit that ignores gaps has no letter for them; the data do.
+    alphabet = "-" + like.alphabet if like.gap_policy == "ignored" else like.alphabet
     if like.alphabet and arguments.alphabet is None and alignment_format(path) is not None:
-        arguments = argparse.Namespace(**{**vars(arguments), "alphabet": like.alphabet})
+        arguments = argparse.Namespace(**{**vars(arguments), "alphabet": alphabet})
     dataset = read_data(arguments, path, like.n_states)
     if not (dataset.alphabet and like.alphabet) or like.columns is None:
         return dataset
-    if dataset.alphabet != like.alphabet:
+    if dataset.alphabet != alphabet:
         raise InputError(
-            f"{path} has the alphabet {dataset.alphabet}, expected that of the fit, {like.alphabet}"
+            f"{path} has the alphabet {dataset.alphabet}, expected that of the fit, {alphabet}"
         )
     try:
         return dataset.on_columns(like.columns)

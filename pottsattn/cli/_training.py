@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pottsattn.fitting.result import FitResult
     from pottsattn.reading import SequenceFile
 
-__all__ = ["ONLY_FOR_NETWORKS", "TRAINED", "add_training_options", "train"]
+__all__ = ["ONLY_FOR_NETWORKS", "TRAINED", "add_training_options", "train", "with_gap_policy"]
 
 TRAINED = ("attention", "transformer")
 LAYER, TRANSFORMER = ("attention",), ("transformer",)
@@ -121,7 +121,8 @@ def train(
     if arguments.stop_early and arguments.validation is None:
         raise InputError("--stop-early needs held-out data: give --validation")
     if arguments.validation is not None:
-        options["validation"] = read_like(arguments, arguments.validation, dataset)
+        held_out = read_like(arguments, arguments.validation, dataset)
+        options["validation"] = with_gap_policy(arguments, held_out)
     if arguments.method == "transformer":
         options["layer"] = _transformer(arguments, dataset)
     else:
@@ -139,6 +140,11 @@ def train(
             progress=progress if worker_rank() in (None, 0) else None,
             **options,
         )
+
+
+def with_gap_policy(arguments: argparse.Namespace, dataset: SequenceDataset) -> SequenceDataset:
+    """Return the data with gaps as --gaps wants them."""
+    return dataset.ignoring_gaps() if arguments.gaps == "ignored" else dataset
 
 
 def _transformer(arguments: argparse.Namespace, dataset: SequenceDataset | SequenceFile) -> Any:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pottsattn._validate import InputError, check_choice
+from pottsattn._validate import GAP_POLICIES, InputError, check_choice
 from pottsattn.cli._shell import (
     DATA_HELP,
     DONE,
@@ -20,7 +20,13 @@ from pottsattn.cli._shell import (
     read_data,
     say,
 )
-from pottsattn.cli._training import ONLY_FOR_NETWORKS, TRAINED, add_training_options, train
+from pottsattn.cli._training import (
+    ONLY_FOR_NETWORKS,
+    TRAINED,
+    add_training_options,
+    train,
+    with_gap_policy,
+)
 
 if TYPE_CHECKING:
     from pottsattn.dataset import SequenceDataset
@@ -41,6 +47,7 @@ ONLY_FOR = {
     "init": ("plm", "factored"),
     "errors": ("plm", "factored"),
     "pseudocount": ("mf",),
+    "gaps": (*MINIMIZES, "mf"),
     "symmetric": ("plm", "attention"),
     "starts": ("factored",),
     "heads": ("factored", *TRAINED),
@@ -91,6 +98,12 @@ def add_commands(commands: Any) -> None:
         help="mf: share of uniform statistics mixed into the frequencies (default: 0.5)",
     )
     fit.add_argument(
+        "--gaps",
+        metavar="POLICY",
+        help="state: a gap is one more state; ignored: it says nothing of its site (default: "
+        "state)",
+    )
+    fit.add_argument(
         "--symmetric",
         action="store_true",
         help="plm: one block for each pair of sites, fitted jointly, as plmc and CCMpred do; "
@@ -134,6 +147,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.errors is not None:
         check_choice("errors", arguments.errors, ("laplace", "sandwich"))
         _check_rows(arguments, "--errors")
+    _check_gaps(arguments)
     if arguments.ridge == "auto":
         _check_rows(arguments, "--ridge auto")
         if arguments.mask_fraction is not None or arguments.mask_mode == "static":
@@ -171,7 +185,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 
 def _read(arguments: argparse.Namespace) -> SequenceDataset | SequenceFile:
     if not arguments.stream:
-        return read_data(arguments, arguments.data)
+        return with_gap_policy(arguments, read_data(arguments, arguments.data))
     from pottsattn.dataset import HDF5_SUFFIXES
     from pottsattn.reading import SequenceFile
 
@@ -280,6 +294,19 @@ def _check_heads_auto(arguments: argparse.Namespace) -> None:
         )
     if arguments.init is not None:
         raise InputError("--heads auto finds its own start; leave out --init")
+
+
+def _check_gaps(arguments: argparse.Namespace) -> None:
+    if arguments.gaps is None or check_choice("gaps", arguments.gaps, GAP_POLICIES) == "state":
+        return
+    taken = {
+        "--ridge auto": arguments.ridge == "auto",
+        "--errors": arguments.errors is not None,
+        "--stream": arguments.stream,
+    }
+    for option, is_given in taken.items():
+        if is_given:
+            raise InputError(f"{option} cannot ignore gaps; leave it out, or give --gaps state")
 
 
 def _path_text(fit: FitResult | NetworkFit) -> str:

@@ -33,7 +33,7 @@ from pottsattn._validate import (
 from pottsattn.couplings import Couplings, sequence_blocks, zero_sum_projector
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.record import DEFAULT_RIDGE, Penalty
-from pottsattn.potts import log_softmax
+from pottsattn.potts import log_softmax, own_log_p
 
 __all__ = [
     "CONVENTIONS",
@@ -190,13 +190,16 @@ def objective_in(
 
 
 def site_losses(fields: Array, couplings: Couplings, dataset: SequenceDataset) -> Array:
-    """Return the weighted mean of -log P(s_i | s_-i) for every site, shape (length,), nats."""
+    """Return the weighted mean of -log P(s_i | s_-i) for every site, shape (length,), nats.
+
+    Over all sequences; ignored gaps add nothing.
+    """
     weights = dataset.normalized_weights
     losses = np.zeros(dataset.length)
     for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
         states = dataset.sequences[block]
         log_p = log_softmax(couplings.logits(states) + fields)
-        losses -= weights[block] @ np.take_along_axis(log_p, states[:, :, None], axis=2)[:, :, 0]
+        losses -= weights[block] @ own_log_p(log_p, states)
     return losses
 
 

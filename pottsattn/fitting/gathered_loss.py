@@ -89,7 +89,7 @@ class _Rows:
     def __init__(self, batch: MaskedBatch, fields: NDArray[Any]) -> None:
         self.length, self.n_states = fields.shape
         self.dtype = fields.dtype
-        self.n_symbols = self.n_states + (not batch.one_site)
+        self.n_symbols = self.n_states + (batch.has_gaps or not batch.one_site)
         self.context = np.ascontiguousarray(batch.context.numpy())
         self.targets = batch.targets.numpy()
         self.predicted = None if batch.predicted is None else batch.predicted.numpy()

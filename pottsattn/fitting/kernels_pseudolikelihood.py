@@ -73,7 +73,8 @@ def row_loss_full(
 
     sequences (M, L), weights (M,), fields (C,), couplings flat (L * C * C,), indexed [j, b, a] with
     the target state a last; the block of `site` itself must be zero. The gradients have the same
-    shapes; that of the site's own block is written as zero.
+    shapes; that of the site's own block is written as zero. There may be more symbols b than states
+    a, at every site alike.
     """
     n_sequences, length = sequences.shape
     n_states = fields.shape[0]
@@ -83,7 +84,7 @@ def row_loss_full(
     # Unsigned offsets: signed ones make Numba test for negative indices, which stops vectorisation
     # of the inner loops (20 times slower).
     width = np.uint64(n_states)
-    block = np.uint64(n_states * n_states)
+    block = np.uint64(len(couplings) // length)
     unrolled = length // 4 * 4
     loss = 0.0
     for m in range(n_sequences):
@@ -109,7 +110,8 @@ def row_loss_full(
             offset = np.uint64(j) * block + np.uint64(sequence[j]) * width
             for a in range(width):
                 couplings_gradient[offset + a] += logits[a]
-    couplings_gradient[site * n_states**2 : (site + 1) * n_states**2] = 0.0
+    own = len(couplings) // length
+    couplings_gradient[site * own : (site + 1) * own] = 0.0
     return loss
 
 
@@ -126,11 +128,12 @@ def row_loss_factored(
     """Return the loss of a row of factored couplings with U = I and write its gradient.
 
     logit(a) = fields(a) + sum_j interactions(j) [s_j = a];  interactions (L,), zero at `site`;
-    other shapes as in `row_loss_full`.
+    other shapes as in `row_loss_full`. The symbol C, an ignored gap, acts on no logit.
     """
     n_sequences, length = sequences.shape
     n_states = fields.shape[0]
-    logits = np.empty(n_states)
+    symbols = np.empty(n_states + 1)
+    logits = symbols[:n_states]
     fields_gradient[:] = 0.0
     interactions_gradient[:] = 0.0
     loss = 0.0
@@ -138,12 +141,13 @@ def row_loss_factored(
         sequence = sequences[m]
         logits[:] = fields
         for j in range(length):
-            logits[sequence[j]] += interactions[j]
+            symbols[sequence[j]] += interactions[j]
+        symbols[n_states] = 0.0
         loss += _softmax_residual(logits, sequence[site], weights[m])
         for a in range(n_states):
             fields_gradient[a] += logits[a]
         for j in range(length):
-            interactions_gradient[j] += logits[sequence[j]]
+            interactions_gradient[j] += symbols[sequence[j]]
     interactions_gradient[site] = 0.0
     return loss
 

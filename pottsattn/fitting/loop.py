@@ -241,7 +241,7 @@ class Training:
         """
         masking, n_predicted = self.masking, self._predictions
         if masking.mode == "fresh" and masking.fraction is None:
-            masking, n_predicted = Masking(self.data.length, self.data.n_states), self.data.length
+            masking, n_predicted = self._every_site(self.data), self.data.length
         for numbers in self.data.blocks(EVALUATION_BATCH):
             share = self.workers.share(numbers)
             yield self._batch(share, 0, self.data.n_sequences * n_predicted, masking)
@@ -250,10 +250,15 @@ class Training:
         self, data: TrainingData, n_sequences: int | None = None
     ) -> Iterator[MaskedBatch]:
         """Yield all or the first sequences with the mask of every site alone, and their weights."""
-        every = Masking(data.length, data.n_states)
+        every = self._every_site(data)
         for numbers in data.blocks(EVALUATION_BATCH, n_sequences):
             weights = torch.from_numpy(data.weights[numbers]).to(self.dtype)
             yield every.batch(numbers, data.rows(numbers), weights, 0).to(self.device)
+
+    @staticmethod
+    def _every_site(data: TrainingData) -> Masking:
+        """Return the masks of every site alone."""
+        return Masking(data.length, data.n_states, gap_policy=data.gap_policy)
 
     def _step(self) -> None:
         started = time.perf_counter()
@@ -334,11 +339,14 @@ class Training:
             batches = self.one_by_one(self.validation)
             held_out = mean_loss(self.objective, batches, self.workers)
         (losses,) = self.workers.add([float(self._losses)])
-        masked = losses / self._n_losses if self._n_losses else math.nan
+        # Steps are normalized by all sites that they mask, ignored gaps among them.
+        share = data.observed_share
+        masked = losses / self._n_losses / share if self._n_losses else math.nan
         with torch.no_grad():
             term = float(self.objective.penalty_term()) / length
         epoch = self.done / self.steps_per_epoch
-        self._entries.append((epoch, masked, train, held_out, train + term, self._seconds))
+        objective = share * train + term
+        self._entries.append((epoch, masked, train, held_out, objective, self._seconds))
         self._losses, self._n_losses = self._no_loss, 0
         if self.recipe.stop_early and held_out < self.best[1]:
             self.best = (self.done, held_out)

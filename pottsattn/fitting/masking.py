@@ -40,7 +40,7 @@ class MaskedBatch:
     context : uint8 tensor, shape (n_rows, length)
         States that are seen; the number `n_states` at sites that show nothing.
     targets : uint8 tensor, shape (n_rows, length)
-        The true states.
+        The true states; any state at ignored gaps, which are not predicted.
     predicted : bool tensor, shape (n_rows, length), or None
         Sites whose loss counts; every one if None.
     weights : tensor, shape (n_rows,)
@@ -48,6 +48,8 @@ class MaskedBatch:
         times -log P.
     one_site : bool
         Every predicted site is masked alone: `context` shows all of them.
+    has_gaps : bool
+        Some sites show nothing, masked or not: ignored gaps.
     """
 
     context: Tensor
@@ -55,18 +57,30 @@ class MaskedBatch:
     predicted: Tensor | None
     weights: Tensor
     one_site: bool
+    has_gaps: bool = False
 
     def part(self, rows: slice) -> MaskedBatch:
         """Return some of the rows, with the weights that they have in the whole."""
         predicted = None if self.predicted is None else self.predicted[rows]
         parts = self.context[rows], self.targets[rows], predicted, self.weights[rows]
-        return MaskedBatch(*parts, one_site=self.one_site)
+        return MaskedBatch(*parts, one_site=self.one_site, has_gaps=self.has_gaps)
 
     def to(self, device: torch.device) -> MaskedBatch:
         """Return the batch on a device."""
         predicted = None if self.predicted is None else self.predicted.to(device)
         parts = self.context.to(device), self.targets.to(device), predicted, self.weights.to(device)
-        return MaskedBatch(*parts, one_site=self.one_site)
+        return MaskedBatch(*parts, one_site=self.one_site, has_gaps=self.has_gaps)
+
+    def without_gaps(self, n_states: int) -> MaskedBatch:
+        """Return the batch with gaps, the number `n_states` in targets, ignored.
+
+        They show nothing and are not predicted.
+        """
+        is_gap = self.targets == n_states
+        seen = ~is_gap if self.predicted is None else self.predicted & ~is_gap
+        context = self.context.masked_fill(is_gap, n_states)
+        targets = self.targets.masked_fill(is_gap, 0)
+        return MaskedBatch(context, targets, seen, self.weights, self.one_site, has_gaps=True)
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,8 @@ class Masking:
         their own, as in Devlin et al. (2019), arXiv:1810.04805.
     seed
         Of all masks.
+    gap_policy
+        "ignored": the number `n_states` in a sequence is a gap.
 
     Raises
     ------
@@ -104,6 +120,7 @@ class Masking:
     mode: str = "fresh"
     hidden_as: str = "dropped"
     seed: int = 0
+    gap_policy: str = "state"
 
     def __post_init__(self) -> None:
         check_choice("mask_mode", self.mode, MASK_MODES)
@@ -182,6 +199,16 @@ class Masking:
         visit
             How often the data set has been gone through.
         """
+        batch = self._batch(numbers, sequences, weights, visit)
+        return batch.without_gaps(self.n_states) if self.gap_policy == "ignored" else batch
+
+    def _batch(
+        self,
+        numbers: NDArray[np.int64],
+        sequences: NDArray[np.uint8],
+        weights: Tensor,
+        visit: int,
+    ) -> MaskedBatch:
         visit = 0 if self.mode == "static" else visit
         targets = torch.from_numpy(sequences)
         if self.masks_all_sites:

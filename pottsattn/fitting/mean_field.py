@@ -79,7 +79,7 @@ def fit_mean_field(
         n_sequences=dataset.n_sequences,
         effective_size=dataset.effective_size,
         objective=float(losses.sum()),
-        train_loss=float(losses.mean()),
+        train_loss=float(losses.mean()) / dataset.observed_share,
         penalty=Penalty(0.0, 0.0),
         gradient_norm=np.nan,
         optimality_gap=np.nan,
@@ -93,6 +93,7 @@ def fit_mean_field(
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
         columns=dataset.columns,
+        gap_policy=dataset.gap_policy,
         config={"fields": "learned", "pseudocount": pseudocount},
         origin={"data": dataset.origin},
     )

@@ -111,14 +111,17 @@ def _one_by_one(network: MaskedTransformer, batch: MaskedBatch) -> Tensor:
 def mean_loss(objective: Objective, batches: Iterator[MaskedBatch], workers: Workers) -> float:
     """Return the weighted mean of -log P over batches of one-site masks, nats per site.
 
-    The processes share the batches, which must be as many sites in each row.
+    The processes share the batches. Ignored gaps are left out of the mean.
     """
     total = norm = 0.0
     for number, batch in enumerate(batches):
         if number % workers.count != workers.rank:
             continue
-        weights = float(batch.weights.double().sum()) * batch.targets.shape[1]
         total += float(objective.loss(batch))
-        norm += weights
+        weights = batch.weights.double()
+        if batch.predicted is None:
+            norm += float(weights.sum()) * batch.targets.shape[1]
+        else:
+            norm += float(weights @ batch.predicted.sum(dim=1).double())
     total, norm = workers.add([total, norm])
     return total / norm

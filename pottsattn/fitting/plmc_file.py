@@ -90,6 +90,7 @@ def write_plmc(path: str | os.PathLike[str], fit: FitResult, dataset: SequenceDa
         The file cannot be written, the data are not those of the fit, or there are more than 62
         states without letters.
     """
+    dataset = fit.as_seen(dataset)
     _check_data(fit, dataset)
     alphabet = _letters(fit)
     model = fit.to_model()

@@ -83,7 +83,9 @@ def fit_pseudolikelihood(
     Parameters
     ----------
     dataset
-        Weighted sequences; the true model, if any, is not looked at.
+        Weighted sequences; the true model, if any, is not looked at. Of data that ignore gaps
+        (`SequenceDataset.ignoring_gaps`) a sequence does not count for the sites where it has one,
+        and gaps of other sites act on nothing in the zero-sum gauge.
     method
         "plm": a free C x C block per pair. "factored": J_ij = sum_h A^h_ij U^h, the function of one
         layer of factored attention; with one head U = I unless it is to be learned.
@@ -129,7 +131,7 @@ def fit_pseudolikelihood(
     Raises
     ------
     InputError
-        A wrong option value.
+        A wrong option value, or ignored gaps without a penalty on couplings.
 
     Warns
     -----
@@ -147,6 +149,8 @@ def fit_pseudolikelihood(
     color_similarity = _check_heads(method, n_heads, color_similarity, symmetric)
     check_at_least("n_starts", n_starts, 1)
     penalty = penalty_for(dataset, ridge=ridge, couplings_l2=couplings_l2, fields_l2=fields_l2)
+    if dataset.ignores_gaps and penalty.couplings_l2 == 0.0:
+        raise InputError("ignored gaps need a penalty on couplings; give couplings_l2 or ridge")
     data = RowData.of(
         dataset,
         penalty,
@@ -213,7 +217,7 @@ def fit_pseudolikelihood(
         n_sequences=dataset.n_sequences,
         effective_size=dataset.effective_size,
         objective=sum(row.objective for row in solved),
-        train_loss=sum(row.loss for row in solved) / dataset.length,
+        train_loss=sum(row.loss for row in solved) / dataset.length / dataset.observed_share,
         penalty=penalty,
         gradient_norm=norm,
         optimality_gap=gap,
@@ -229,6 +233,7 @@ def fit_pseudolikelihood(
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
         columns=dataset.columns,
+        gap_policy=dataset.gap_policy,
         config={
             "fields": fields,
             "gap_tolerance": gap_tolerance,

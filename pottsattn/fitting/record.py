@@ -106,6 +106,9 @@ class FitRecord:
         In plain words how the fit ended and, if it did not converge, what to do.
     interrupted : bool
         Ended by Ctrl-C: what was learned so far.
+    gap_policy : str
+        "state", or "ignored": the gap is no state, and sequences may have the number `n_states`
+        where nothing is known (`SequenceDataset.ignoring_gaps`).
     resumed_from : int or None
         The step that a training went on from, after an earlier run was killed.
     """
@@ -129,6 +132,7 @@ class FitRecord:
     alphabet: str = ""
     gap_index: int | None = None
     columns: NDArray[np.int32] | None = None
+    gap_policy: str = "state"
     history: History | None = None
     config: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
@@ -148,12 +152,19 @@ class FitRecord:
         """The penalty in the units of the theory: 2 alpha couplings_l2."""
         return 2.0 * self.effective_size / self.length * self.penalty.couplings_l2
 
+    def as_seen(self, dataset: SequenceDataset) -> SequenceDataset:
+        """Return data without their gap state, if they have one that this fit ignores."""
+        if self.gap_policy == "ignored" and dataset.gap_index is not None:
+            return dataset.ignoring_gaps()
+        return dataset
+
     def _write_record(self, file: h5py.File) -> None:
         file.attrs.update(
             method=self.method,
             n_states=self.n_states,
             alphabet=self.alphabet,
             gap_index=-1 if self.gap_index is None else self.gap_index,
+            gap_policy=self.gap_policy,
             columns=self._columns(),
             n_sequences=self.n_sequences,
             effective_size=self.effective_size,
@@ -214,6 +225,7 @@ class FitRecord:
             "alphabet": str(attrs["alphabet"]),
             "gap_index": None if gap_index < 0 else gap_index,
             "columns": np.asarray(attrs["columns"]),
+            "gap_policy": str(attrs.get("gap_policy", "state")),
             "history": history,
             "config": json.loads(attrs["config"]),
             "origin": json.loads(attrs["provenance"]),

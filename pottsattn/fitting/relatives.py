@@ -24,6 +24,7 @@ MOST_DRAWN = 200  # sequences to average over, drawn by their weights
 
 def leaving_weight(dataset: SequenceDataset) -> float:
     """Return the mean weight that leaves with a sequence, above 0 and at most about 1."""
+    dataset.refuse_ignored_gaps("an estimate from the curvature (leave-one-out, standard errors)")
     weights = dataset.weights
     if weights is None or np.all(weights[weights > 0.0] == weights.max()):
         return 1.0

@@ -73,7 +73,8 @@ class FitResult(FitRecord):
 
     def log_conditionals(self, sequences: ArrayLike) -> Array:
         """Return log P(s_i = a | s_-i) in nats, shape (n_sequences, length, n_states)."""
-        states = self._check_length(check_sequences(sequences, self.n_states))
+        n_symbols = self.n_states + (self.gap_policy == "ignored")
+        states = self._check_length(check_sequences(sequences, n_symbols))
         return log_softmax(self.couplings.logits(states) + self.fields)
 
     def to_model(self) -> PottsModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +26,12 @@ class RowData:
 
     sequences: NDArray[np.uint8]
     weights: Array  # sum 1
-    frequencies: Array  # (L, C), of all sequences
+    frequencies: Array  # (L, C), of all sequences that show the site
     start_fields: Array  # (L, C), log frequencies
     penalty: Penalty
     learn_fields: bool
     initial: tuple[Array, Couplings] | None = None
+    ignores_gaps: bool = False  # the number C in a sequence is a gap
 
     @classmethod
     def of(
@@ -53,6 +55,7 @@ class RowData:
             penalty,
             learn_fields,
             initial,
+            dataset.ignores_gaps,
         )
 
     @property
@@ -64,6 +67,19 @@ class RowData:
     def n_states(self) -> int:
         """Number of states, C."""
         return self.frequencies.shape[1]
+
+    def rows_of(
+        self, site: int, dtype: Any
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[Any]]:
+        """Return sequences, their transpose and weights in one precision, as a site counts them.
+
+        Sequences with an ignored gap at the site do not.
+        """
+        weights = self.weights if dtype == np.float64 else self.single_weights
+        if not self.ignores_gaps:
+            return self.sequences, self.columns, weights
+        chosen = np.flatnonzero(self.columns[site] < self.n_states)
+        return self.sequences[chosen], np.take(self.columns, chosen, axis=1), weights[chosen]
 
     @cached_property
     def columns(self) -> NDArray[np.uint8]:

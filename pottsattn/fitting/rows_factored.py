@@ -98,8 +98,9 @@ class FactoredRows:
             loss = full_row_loss(data, site, fields, rows, of_fields, rows_gradient)
             of_interactions[:] = _diagonals(rows_gradient, data.n_states).sum(axis=1)
         else:
+            sequences, _, weights = data.rows_of(site, x.dtype)
             loss = row_loss_factored(
-                site, data.sequences, data.weights, fields, interactions, of_fields, of_interactions
+                site, sequences, weights, fields, interactions, of_fields, of_interactions
             )
         objective = loss + penalty.couplings_l2 * float(interactions @ interactions)
         of_interactions += 2.0 * penalty.couplings_l2 * interactions

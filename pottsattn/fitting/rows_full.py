@@ -35,6 +35,8 @@ def full_row_loss(
 
     All arrays are as `padded_row` makes them, rows indexed [(j, b), a]; the site's own are zero.
     """
+    if data.ignores_gaps:
+        return _loss_without_gaps(data, site, fields, rows, fields_gradient, rows_gradient)
     if rows.dtype == np.float64:
         return float(
             row_loss_full(
@@ -57,6 +59,42 @@ def full_row_loss(
     )  # fmt: skip
 
 
+def _loss_without_gaps(
+    data: RowData,
+    site: int,
+    fields: NDArray[Any],
+    rows: NDArray[Any],
+    fields_gradient: NDArray[Any],
+    rows_gradient: NDArray[Any],
+) -> float:
+    """Return `full_row_loss` where gaps are ignored.
+
+    For the kernels a gap is one more symbol b, whose row is the mean of the rows of its site.
+    """
+    length, n_states, dtype = data.length, data.n_states, rows.dtype
+    is_double = dtype == np.float64
+    width = n_states if is_double else -(-n_states // 4) * 4
+    here, spread = _padded(width, (length, n_states + 1, width), dtype)
+    of_here, gradient = _padded(width, (length, n_states + 1, width), dtype)
+    blocks = rows.reshape(length, n_states, -1)[:, :, :n_states]
+    here[:n_states] = fields[:n_states]
+    spread[:, :-1, :n_states] = blocks
+    spread[:, -1, :n_states] = blocks.mean(axis=1)
+    sequences, columns, weights = data.rows_of(site, dtype)
+    flat, of_flat = spread.reshape(-1), gradient.reshape(-1)
+    if is_double:
+        loss = row_loss_full(site, sequences, weights, here, flat, of_here, of_flat)
+    else:
+        loss = single_row_loss(width)(
+            site, sequences, columns, weights, data.neighbors, here, flat, n_states + 1,
+            of_here, of_flat,
+        )  # fmt: skip
+    fields_gradient[:n_states] = of_here[:n_states]
+    change = gradient[:, :-1, :n_states] + gradient[:, -1:, :n_states] / dtype.type(n_states)
+    rows_gradient.reshape(length, n_states, -1)[:, :, :n_states] = change
+    return float(loss)
+
+
 def padded_width(n_states: int, dtype: Any) -> int:
     """Return the numbers that a row of `n_states` takes in the kernel of a precision."""
     return n_states if dtype == np.float64 or n_states <= MOST_STATES else -(-n_states // 4) * 4
@@ -64,12 +102,16 @@ def padded_width(n_states: int, dtype: Any) -> int:
 
 def padded_row(data: RowData, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return fields and rows (L C, width) for `full_row_loss` in one precision, rows zero."""
-    n_rows, width = data.length * data.n_states, padded_width(data.n_states, dtype)
+    width = padded_width(data.n_states, dtype)
+    return _padded(width, (data.length * data.n_states, width), dtype)
+
+
+def _padded(width: int, shape: tuple[int, ...], dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     if dtype == np.float64:
-        return np.zeros(width), np.zeros((n_rows, width))
+        return np.zeros(width), np.zeros(shape)
     fields = aligned_zeros((-(-width // LANES) * LANES,))
     fields[:] = PADDING
-    return fields, aligned_zeros((n_rows, width))
+    return fields, aligned_zeros(shape)
 
 
 class FullRows:

@@ -196,7 +196,16 @@ def train_masked(  # type: ignore[misc]
     method = "transformer" if isinstance(layer, MaskedTransformer) else "attention"
     if method == "transformer" and masks is None and mask_fraction is None:
         masks = 1
-    masking = Masking(data.length, data.n_states, masks, mask_fraction, mask_mode, hidden_as, seed)
+    masking = Masking(
+        data.length,
+        data.n_states,
+        masks,
+        mask_fraction,
+        mask_mode,
+        hidden_as,
+        seed,
+        data.gap_policy,
+    )
     recipe = Recipe(
         optimizer,
         max_steps,
@@ -223,6 +232,7 @@ def train_masked(  # type: ignore[misc]
         )
     network = layer
     _check_size(network, data)
+    _check_gaps(network, data, held_out)
     penalty = _penalty(network, dataset, masking, ridge, couplings_l2, fields_l2, weight_decay)
     default_precision = "double" if optimizer == "lbfgs" else "single"
     precision = check_choice("precision", precision or default_precision, PRECISIONS)
@@ -285,6 +295,7 @@ def train_masked(  # type: ignore[misc]
         "alphabet": dataset.alphabet,
         "gap_index": dataset.gap_index,
         "columns": dataset.columns,
+        "gap_policy": data.gap_policy,
         "history": ending.history,
         "config": config,
         "origin": {"data": dataset.origin},
@@ -303,6 +314,23 @@ def _check_size(network: Network, data: TrainingData) -> None:
         raise InputError(
             f"the layer is for {size} (length, n_states), the data are "
             f"{(data.length, data.n_states)}"
+        )
+
+
+def _check_gaps(network: Network, data: TrainingData, held_out: TrainingData | None) -> None:
+    if held_out is not None and held_out.gap_policy != data.gap_policy:
+        raise InputError(
+            f"gaps of the training data are {data.gap_policy}, those of the validation data "
+            f"{held_out.gap_policy}; expected one policy"
+        )
+    if data.gap_policy == "state":
+        return
+    if isinstance(network, MaskedTransformer):
+        raise InputError("a transformer cannot ignore gaps; keep them as a state (--gaps state)")
+    if network.learns_similarity and not network.learns_fields:
+        raise InputError(
+            "ignored gaps with a learned color similarity need fields: without them it carries "
+            "fields, which a gap would switch off; use fields learned"
         )
 
 

@@ -32,6 +32,10 @@ class TrainingData:
     ----------
     weights : float64 array, shape (n_sequences,)
         Of mean 1.
+    gap_policy : str
+        As in `SequenceDataset`; files have no gaps that are ignored.
+    observed_share : float
+        Of (sequence, site) pairs.
     """
 
     def __init__(self, source: SequenceDataset | SequenceFile) -> None:
@@ -42,6 +46,9 @@ class TrainingData:
             source.n_sequences, source.length, source.n_states,
         )  # fmt: skip
         self.weights = source.normalized_weights * source.n_sequences
+        self.gap_policy, self.observed_share = "state", 1.0
+        if isinstance(source, SequenceDataset):
+            self.gap_policy, self.observed_share = source.gap_policy, source.observed_share
 
     def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the sequences of these numbers, shape (n, length)."""

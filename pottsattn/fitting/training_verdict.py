@@ -81,7 +81,7 @@ def final_numbers(training: Training, penalty: Penalty) -> FinalNumbers:
     loss = mean_loss(objective, training.one_by_one(data), training.workers)
     with torch.no_grad():
         term = float(objective.penalty_term())
-    total = data.length * loss + term
+    total = data.length * data.observed_share * loss + term
     is_average = masking.mode == "fresh" and masking.fraction is not None
     if not isinstance(network, FactoredAttention) or is_average:
         return FinalNumbers(total, loss, math.nan, math.nan)
