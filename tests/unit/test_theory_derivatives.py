@@ -55,7 +55,7 @@ def test_the_objective_changes_with_the_penalty_by_the_power_of_the_couplings():
         ((_, solver),) = solvers_of(task)
         point = solver.solve(alpha, ridge * math.exp(shift))
         student = ensemble_student(3, 1.5, alpha, point.ridge, "factored")
-        equations = solver.equations(student)
+        equations = solver.equations(student.alpha, student.ridge)
         equations.rule = solver.rules[-1]
         equations(point.overlaps)
         powers.append(student.power(equations.conjugates))
