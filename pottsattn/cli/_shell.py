@@ -28,6 +28,7 @@ __all__ = [
     "peak_memory_bytes",
     "read_data",
     "say",
+    "say_source",
 ]
 
 DONE, WRONG_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 3, 130
@@ -110,6 +111,13 @@ def read_data(
         weights=arguments.weights,
         n_threads=arguments.threads,
     )
+
+
+def say_source(arguments: argparse.Namespace, dataset: SequenceDataset) -> None:
+    """Print what reading an alignment did to it, unless the output is JSON."""
+    summary = dataset.origin.get("source", {}).get("summary")
+    if summary and not arguments.json:
+        print(f"{summary}; effective size {dataset.effective_size:.0f}")
 
 
 def say(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:
