@@ -67,7 +67,7 @@ def loss_slopes(
     Raises
     ------
     InputError
-        A value out of range.
+        A value out of range, or a coupling scale from the spin-glass transition on.
 
     Examples
     --------
@@ -102,7 +102,8 @@ def _slopes(solver: StudentSolver, alpha: float, ridge: float, values: Array) ->
     """Return d(test loss, training loss, coupling error) / d(log alpha, log ridge)."""
     n_values = len(values)
     rule = solver.finer_rules(values)[-1]
-    here = np.concatenate([np.log([alpha, ridge]), np.log(values)])
+    with np.errstate(divide="ignore"):  # without a penalty nothing changes with its logarithm
+        here = np.log([alpha, ridge, *values])
     columns = []
     for i in range(len(here)):
         step = np.zeros_like(here)

@@ -65,6 +65,15 @@ def test_the_objective_changes_with_the_penalty_by_the_power_of_the_couplings():
     assert_allclose(slopes.train_loss_by_log_ridge, expected, rtol=1e-5)
 
 
+def test_where_there_is_no_solution_to_follow_it_is_said():
+    for function in (loss_slopes, solution_branches):
+        with pytest.raises(InputError, match="spin-glass transition"):
+            function(3, 3.0, [8.0], 0.1)
+    with pytest.raises(InputError, match="ridge must be above 0"):
+        solution_branches(3, 1.5, [8.0], 0.0)
+    assert loss_slopes(3, 1.5, [8.0], 0.0).test_loss_by_log_ridge == 0.0
+
+
 def test_the_slope_in_the_ridge_vanishes_at_the_best_ridge():
     best = optimal_ridge(3, 1.5, [4.0])
     slopes = loss_slopes(3, 1.5, [4.0], best.ridge)
