@@ -14,6 +14,7 @@ from pottsattn._validate import InputError
 
 if TYPE_CHECKING:
     from pottsattn.dataset import SequenceDataset
+    from pottsattn.reading import SequenceFile
 
 __all__ = [
     "DONE",
@@ -113,7 +114,7 @@ def read_data(
     )
 
 
-def say_source(arguments: argparse.Namespace, dataset: SequenceDataset) -> None:
+def say_source(arguments: argparse.Namespace, dataset: SequenceDataset | SequenceFile) -> None:
     """Print what reading an alignment did to it, unless the output is JSON."""
     summary = dataset.origin.get("source", {}).get("summary")
     if summary and not arguments.json:
