@@ -42,6 +42,8 @@ __all__ = [
     "trace",
 ]
 
+MOST_FIELDS = 256  # of all masked copies of a sequence: averages over more take minutes
+
 
 def bayes_loss(n_states: int, coupling_scale: float) -> float:
     """Return the loss of the true SK-Potts model, in nats per site: the least any student reaches.
@@ -90,14 +92,20 @@ def check_task(
         fractions, mode = np.full(len(array), math.nan), None
     else:
         fractions, mode = check_mask_fraction(mask_fraction, len(array)), mask_mode
-    masks = _check_masks(masks, mode)
+    masks = _check_masks(masks, mode, n_states)
     return Task(int(n_states), coupling_scale, array, estimator, fractions, mode, n_heads, masks)
 
 
-def _check_masks(masks: int | None, mask_mode: str | None) -> int | None:
+def _check_masks(masks: int | None, mask_mode: str | None, n_states: int) -> int | None:
     """Return the number of static masks per sequence, 1 if left out, None without static masks."""
     if mask_mode == "static":
-        return 1 if masks is None else check_at_least("masks", masks, 1)
+        n_masks = 1 if masks is None else check_at_least("masks", masks, 1)
+        if n_masks > 1 and n_masks * (n_states - 1) > MOST_FIELDS:
+            raise InputError(
+                f"masks must be at most {max(1, MOST_FIELDS // (n_states - 1))} for {n_states} "
+                f"states, got {n_masks}; mask_mode 'fresh' is the limit of many masks"
+            )
+        return n_masks
     if masks is not None:
         given = "no mask_fraction" if mask_mode is None else f"mask_mode {mask_mode!r}"
         raise InputError(
