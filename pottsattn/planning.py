@@ -108,6 +108,11 @@ def plan(
     check_nonnegative("fields_l2", fields_l2)
     if heads is not None:
         check_at_least("heads", heads, 1)
+        if heads > (dataset.n_states - 1) ** 2:
+            raise InputError(
+                f"heads must be at most (n_states - 1)^2 = {(dataset.n_states - 1) ** 2}, "
+                f"where blocks are free, got {heads}"
+            )
     if target_loss is not None:
         check_positive("target_loss", target_loss)
     if dataset.n_sequences < LEAST_SEQUENCES:

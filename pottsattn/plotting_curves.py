@@ -225,6 +225,8 @@ def _draw(
             style["linestyle"] = ":"
             label += ", best ridge"
         values = getattr(curve, observable)[order]
+        # A curve without a value draws nothing, and a logarithmic axis needs a range.
+        ax.update_datalim(np.stack([curve.alpha, np.ones_like(curve.alpha)], axis=1), updatey=False)
         ax.plot(curve.alpha[order], values, label=_once(label, labels), **style)
     for mean in means:
         ax.errorbar(

@@ -48,7 +48,12 @@ def plot_plan(result: Plan, ax: Axes | None = None) -> Axes:
                 zorder=4,
             )
     reference_line(ax, result.baseline_loss, "no couplings")
-    reference_line(ax, result.bayes_loss, "unlimited sequences, plm", "left")
+    reference_line(
+        ax,
+        result.bayes_loss,
+        "unlimited sequences" if result.form == "matched" else "unlimited sequences, plm",
+        "left",
+    )
     if result.target_loss is not None:
         ax.axhline(result.target_loss, color=GRAY, linewidth=1.0, label="target")
     largest = max(point.n_sequences for method in result.methods for point in method.points)

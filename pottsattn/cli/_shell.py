@@ -14,6 +14,7 @@ from pottsattn._validate import InputError
 
 if TYPE_CHECKING:
     from pottsattn.dataset import SequenceDataset
+    from pottsattn.reading import SequenceFile
 
 __all__ = [
     "DATA_HELP",
@@ -30,6 +31,7 @@ __all__ = [
     "read_data",
     "read_like",
     "say",
+    "say_source",
 ]
 
 DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz)"
@@ -181,6 +183,13 @@ def read_like(arguments: argparse.Namespace, path: str, like: Any) -> SequenceDa
         return dataset.on_columns(like.columns)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def say_source(arguments: argparse.Namespace, dataset: SequenceDataset | SequenceFile) -> None:
+    """Print what reading an alignment did to it, unless the output is JSON."""
+    summary = dataset.origin.get("source", {}).get("summary")
+    if summary and not arguments.json:
+        print(f"{summary}; effective size {dataset.effective_size:.0f}")
 
 
 def say(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:

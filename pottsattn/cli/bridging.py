@@ -17,6 +17,7 @@ from pottsattn.cli._shell import (
     check_output,
     read_data,
     say,
+    say_source,
 )
 
 __all__ = ["add_commands"]
@@ -76,6 +77,7 @@ def _bridge(arguments: argparse.Namespace) -> int:
         if arguments.csv == arguments.out:
             raise InputError(f"--out and --csv are both {arguments.out}, give two names")
     dataset = read_data(arguments, arguments.data)
+    say_source(arguments, dataset)
     from pottsattn._numba import n_threads_or_default
     from pottsattn.bridge import MASK_FRACTIONS, bridge
     from pottsattn.memory import check_memory

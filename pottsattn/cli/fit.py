@@ -19,6 +19,7 @@ from pottsattn.cli._shell import (
     peak_memory_bytes,
     read_data,
     say,
+    say_source,
 )
 from pottsattn.cli._training import (
     ONLY_FOR_NETWORKS,
@@ -158,10 +159,9 @@ def _fit(arguments: argparse.Namespace) -> int:
         _check_heads_auto(arguments)
     check_output(arguments.out, arguments.data, arguments.init, arguments.validation)
     dataset = _read(arguments)
-    summary = dataset.origin.get("source", {}).get("summary")
     leads = worker_rank() in (None, 0)  # of several processes one writes
-    if summary and leads and not arguments.json:
-        print(f"{summary}; effective size {dataset.effective_size:.0f}")
+    if leads:
+        say_source(arguments, dataset)
     fit = _run(arguments, dataset)
     if not leads:
         return DONE
@@ -175,7 +175,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         "ridge_path": fit.config.get("ridge_path"),
         "heads_path": fit.config.get("heads_path"),
         "peak_memory_bytes": peak_memory_bytes(),
-        "summary": summary,
+        "summary": dataset.origin.get("source", {}).get("summary"),
     }
     say(arguments, report, _text(arguments, fit))
     if fit.interrupted:

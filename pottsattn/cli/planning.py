@@ -16,6 +16,7 @@ from pottsattn.cli._shell import (
     check_output,
     read_data,
     say,
+    say_source,
 )
 
 __all__ = ["add_commands"]
@@ -63,6 +64,7 @@ def _plan(arguments: argparse.Namespace) -> int:
             except InputError as error:
                 raise InputError(f"a plan is written as .csv, or {error}") from error
     dataset = read_data(arguments, arguments.data)
+    say_source(arguments, dataset)
     from pottsattn._numba import n_threads_or_default
     from pottsattn.memory import check_memory
     from pottsattn.planning import METHODS, plan

@@ -205,8 +205,10 @@ def _length(name: str, value: Any) -> int:
 
 
 def _ridge(name: str, value: Any) -> float | str:
+    if value == OPTIMAL:
+        return OPTIMAL
     if isinstance(value, str):
-        return check_choice(name, value, (OPTIMAL,))
+        raise InputError(f"{name} must be numbers above 0 or {OPTIMAL!r}, got {value!r}")
     return check_positive(name, value)
 
 

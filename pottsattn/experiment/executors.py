@@ -173,11 +173,13 @@ def dask_executor(address: str) -> Iterator[Executor]:
     """
     try:
         distributed: Any = import_module("distributed")
+        comm: Any = import_module("distributed.comm")
     except ImportError as error:
         raise InputError(
             "a Dask cluster needs the package distributed: pip install 'pottsattn[dask]'"
         ) from error
     try:
+        comm.get_address_host(address)  # a client that fails on its address prints a traceback
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(

@@ -73,7 +73,10 @@ def sweep_sections(
         )
     yield Section(
         f"Deviations at L = {length}",
-        ["Allowance: the slope / L that the other lengths tell, at most 2 %. " + MASKS_NOTE],
+        [
+            "Allowance: the slope / L that two or more other lengths tell, at most 2 %; 0 where "
+            "they are fewer. " + MASKS_NOTE
+        ],
         table=_verdict_table(judge(entries["test_loss"], length)),
     )
     yield Section(

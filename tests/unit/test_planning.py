@@ -124,7 +124,12 @@ def test_the_command(small, tmp_path, capsys):
     assert out.exists()
     assert report["bayes_loss"] > 0.1
     assert all(method["sequences_for_target"] is None for method in report["methods"])
-    for wrong in (["--out", str(tmp_path / "plan.txt")], ["--ridge", "0"], ["--heads", "0"]):
+    for wrong in (
+        ["--out", str(tmp_path / "plan.txt")],
+        ["--ridge", "0"],
+        ["--heads", "0"],
+        ["--heads", "5"],
+    ):
         assert main([*words, *wrong]) == 1
         assert len(capsys.readouterr().err.splitlines()) == 1
 

@@ -89,7 +89,7 @@ def test_optimal_ridges_are_those_of_the_student():
         ({"alphas": [True]}, "alphas must be a number, got True"),
         ({"alphas": 0.33}, r"alphas times lengths must be whole numbers.*0.33 times 10 = 3.3"),
         ({"ridges": 0}, "ridges must be above 0, got 0"),
-        ({"ridges": "best"}, "ridges must be one of optimal; got 'best'"),
+        ({"ridges": "best"}, "ridges must be numbers above 0 or 'optimal', got 'best'"),
         ({"ridges": "optimal", "masks": 2}, "ridges 'optimal' needs masks = 1 with static"),
         ({"methods": ["plmc"]}, r"methods must be one of .*; got 'plmc' \(did you mean plm\?\)"),
         ({"methods": ["plm"]}, "mask_fractions are for the method attention, got methods plm"),

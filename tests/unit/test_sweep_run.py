@@ -183,9 +183,10 @@ def test_dask_that_is_missing_or_does_not_answer_is_said(monkeypatch):
                 pass
     pytest.importorskip("distributed")
     monkeypatch.setattr("pottsattn.experiment.executors.CONNECT_SECONDS", 0.3)
-    with pytest.raises(InputError, match="no Dask scheduler answers at tcp://127"):
-        with dask_executor("tcp://127.0.0.1:1"):
-            pass
+    for address in ("tcp://127.0.0.1:1", "nowhere"):
+        with pytest.raises(InputError, match=f"no Dask scheduler answers at {address}"):
+            with dask_executor(address):
+                pass
 
 
 def test_what_does_not_converge_or_equilibrate_is_said(tmp_path):

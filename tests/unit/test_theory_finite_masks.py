@@ -152,3 +152,8 @@ def test_several_masks_need_a_ridge():
     masks = {"mask_fraction": 0.3, "mask_mode": "static", "masks": 2}
     with pytest.raises(InputError, match="several masks per sequence need a ridge above 0"):
         learning_curve(2, 1.0, [8.0], 0.0, **masks)
+
+
+def test_too_many_masks_are_refused():
+    with pytest.raises(InputError, match="at most 128 for 3 states"):
+        learning_curve(3, 1.5, [4.0], 0.1, mask_fraction=0.3, mask_mode="static", masks=400)
