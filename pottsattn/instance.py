@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +168,7 @@ def debiased_coupling_scale(fit: FitResult) -> float:
         student = ensemble_student(n_states, scale, alpha, ridge, estimator)
         solver = StudentSolver(student)
         point = solver.solve(alpha, ridge)
-        equations = solver.equations(replace(student, alpha=alpha, ridge=ridge))
+        equations = solver.equations(alpha, ridge)
         equations.rule = solver.rules[-1]
         equations(point.overlaps)
         return student.power(equations.conjugates) - observed

@@ -29,10 +29,10 @@ from pottsattn._validate import (
     check_nonnegative,
     check_positive,
 )
-from pottsattn.dataset import SequenceDataset, split
-from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
+from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.record import DEFAULT_RIDGE
 from pottsattn.instance import coupling_scale_of_pairs
+from pottsattn.planning_lab import N_PARTS, Lab, cut
 from pottsattn.planning_result import MeasuredFit, MethodPlan, Plan, PlanPoint
 from pottsattn.theory.effective import (
     EffectiveEnsemble,
@@ -47,7 +47,6 @@ __all__ = ["METHODS", "plan"]
 
 Array = NDArray[np.float64]
 METHODS = ("factored", "plm")
-N_PARTS = 4
 TRAINED_ON = ((0,), (2,), (0, 1), (2, 3), (1, 2, 3), (0, 1, 3))  # parts; the others are held out
 LEAST_SEQUENCES = 16
 MATCHED = 0.025  # rms residual over the baseline up to which one J is enough
@@ -119,8 +118,9 @@ def plan(
         raise InputError(
             f"a plan needs at least {LEAST_SEQUENCES} sequences, got {dataset.n_sequences}"
         )
-    parts = _parts(dataset, identity_threshold, check_generator(rng))
-    lab = _Lab(dataset, parts, fields, fields_l2, n_threads, progress)
+    parts = cut(dataset, identity_threshold, check_generator(rng))
+    n_fits = len(METHODS) * (len(TRAINED_ON) + 2)
+    lab = Lab(dataset, parts, fields, fields_l2, n_threads, n_fits, progress)
     start = _start(lab)
     of_pairs = coupling_scale_of_pairs(dataset)
     scale = (of_pairs.value, of_pairs.error)
@@ -177,126 +177,6 @@ def plan(
     )
 
 
-def _parts(
-    dataset: SequenceDataset, identity_threshold: float, rng: np.random.Generator
-) -> list[SequenceDataset]:
-    """Return four parts of about equal size."""
-
-    def halves(whole: SequenceDataset) -> tuple[SequenceDataset, SequenceDataset]:
-        return split(whole, 0.5, rng=rng, identity_threshold=identity_threshold)
-
-    first, second = halves(dataset)
-    return [*halves(first), *halves(second)]
-
-
-class _Lab:
-    """Fits to some parts and judges on the others."""
-
-    def __init__(
-        self,
-        dataset: SequenceDataset,
-        parts: list[SequenceDataset],
-        fields: str,
-        fields_l2: float,
-        n_threads: int | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.dataset, self.parts = dataset, parts
-        self._options = {"fields": fields, "fields_l2": fields_l2, "n_threads": n_threads}
-        self._progress = progress
-        self._n_done, self._n_all = 0, len(METHODS) * (len(TRAINED_ON) + 2)
-        self._n_failed = 0
-        self.learns_fields = fields == "learned"
-        self.entropies = np.full(dataset.length, math.log(dataset.n_states))
-        if self.learns_fields:
-            frequencies = dataset.site_frequencies()
-            self._log_frequencies = np.log(np.where(frequencies > 0.0, frequencies, 1.0))
-            self.entropies = -(frequencies * self._log_frequencies).sum(axis=1)
-        self.baseline = float(self.entropies.mean())
-
-    @property
-    def converged(self) -> bool:
-        return self._n_failed == 0
-
-    @property
-    def message(self) -> str:
-        return "converged" if self.converged else f"{self._n_failed} fits did not converge"
-
-    def skip(self, n_fits: int) -> None:
-        self._n_done += n_fits
-        if self._progress is not None:
-            self._progress(self._n_done, self._n_all)
-
-    def fits(
-        self, method: str, ridge: float, trained_on: Sequence[tuple[int, ...]]
-    ) -> list[MeasuredFit]:
-        """Return the mean over the fits to so many parts, for each number of them."""
-        rows: dict[int, list[MeasuredFit]] = {}
-        for chosen in trained_on:
-            rows.setdefault(len(chosen), []).append(self._fit(method, ridge, chosen))
-            self.skip(1)
-        return [_mean(found) for found in rows.values()]
-
-    def _fit(self, method: str, ridge: float, chosen: tuple[int, ...]) -> MeasuredFit:
-        train = _joined(self.dataset, [self.parts[k] for k in chosen])
-        rest = _joined(self.dataset, [p for k, p in enumerate(self.parts) if k not in chosen])
-        fit = fit_pseudolikelihood(train, method, ridge=ridge, **self._options)  # type: ignore[arg-type]
-        if fit.interrupted:
-            raise KeyboardInterrupt
-        self._n_failed += not fit.converged
-        log_p = fit.log_conditionals(rest.sequences)
-        own = np.take_along_axis(log_p, rest.sequences[:, :, None].astype(np.intp), axis=2)
-        losses = -own[:, :, 0].mean(axis=1) - self._hardness(rest)
-        weights = rest.normalized_weights
-        loss = float(weights @ losses)
-        spread = float(weights @ (losses - loss) ** 2)
-        return MeasuredFit(
-            n_parts=len(chosen),
-            n_sequences=train.n_sequences,
-            effective_size=train.effective_size,
-            alpha=train.alpha,
-            ridge=ridge,
-            test_loss=loss,
-            test_loss_error=math.sqrt(spread / rest.effective_size),
-            train_loss=fit.train_loss - float(train.normalized_weights @ self._hardness(train)),
-        )
-
-    def _hardness(self, part: SequenceDataset) -> Array:
-        """Return by how much sequences are harder than the data as a whole, by fields alone.
-
-        Taken off the losses, it makes parts comparable: some hold harder sequences than others.
-        """
-        if not self.learns_fields:
-            return np.zeros(part.n_sequences)
-        sites = np.arange(part.length)
-        hardness: Array = -self._log_frequencies[sites, part.sequences].mean(axis=1)
-        return hardness - self.baseline
-
-
-def _joined(dataset: SequenceDataset, parts: list[SequenceDataset]) -> SequenceDataset:
-    weights = None
-    if dataset.weights is not None:
-        weights = np.concatenate([part.weights for part in parts if part.weights is not None])
-    sequences = np.concatenate([part.sequences for part in parts])
-    return replace(dataset, sequences=sequences, weights=weights)
-
-
-def _mean(fits: list[MeasuredFit]) -> MeasuredFit:
-    def of(name: str) -> float:
-        return float(np.mean([getattr(fit, name) for fit in fits]))
-
-    return MeasuredFit(
-        n_parts=fits[0].n_parts,
-        n_sequences=round(of("n_sequences")),
-        effective_size=of("effective_size"),
-        alpha=of("alpha"),
-        ridge=fits[0].ridge,
-        test_loss=of("test_loss"),
-        test_loss_error=of("test_loss_error") / math.sqrt(len(fits)),
-        train_loss=of("train_loss"),
-    )
-
-
 def _points(fits: Sequence[MeasuredFit]) -> list[MeasuredLoss]:
     return [
         MeasuredLoss(fit.alpha, fit.ridge, fit.test_loss, fit.train_loss, fit.test_loss_error)
@@ -304,7 +184,7 @@ def _points(fits: Sequence[MeasuredFit]) -> list[MeasuredLoss]:
     ]
 
 
-def _start(lab: _Lab) -> list[EffectiveEnsemble]:
+def _start(lab: Lab) -> list[EffectiveEnsemble]:
     """Return factored and full students with the number of colors in use, J still open."""
     length = lab.dataset.length
     finite = (length - 1.0) / length

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._validate import InputError
 from pottsattn.theory.tracing import check_ridges, check_task, solvers_of
 
 __all__ = ["Branches", "solution_branches"]
@@ -65,7 +66,7 @@ def solution_branches(
     Raises
     ------
     InputError
-        A value out of range.
+        A value out of range, or a coupling scale from the spin-glass transition on.
 
     Examples
     --------
@@ -77,6 +78,11 @@ def solution_branches(
     )
     n_alphas = len(task.alphas)
     ridges = check_ridges(ridge, n_alphas)
+    if ridges.min() == 0.0:
+        raise InputError(
+            "ridge must be above 0, got 0: solutions are continued in its logarithm; use a small "
+            "one such as 1e-6"
+        )
     overlaps = np.full((len(ROUTES), n_alphas, 3), math.nan)
     for route in range(len(ROUTES)):
         for i, solver in solvers_of(task, descending=ROUTES[route] == "falling alpha"):

@@ -21,6 +21,7 @@ from pottsattn._validate import (
     check_n_states,
     check_positive,
 )
+from pottsattn.theory.ensemble import check_paramagnetic
 from pottsattn.theory.readout import mean_error
 
 __all__ = [
@@ -50,12 +51,7 @@ def bayes_error(n_states: int, coupling_scale: float) -> float:
         A value out of range.
     """
     n_states = check_n_states(n_states)
-    scale = check_positive("coupling_scale", coupling_scale)
-    if scale >= n_states:
-        raise InputError(
-            f"coupling_scale must be below n_states = {n_states} (the spin-glass transition), "
-            f"got {scale:g}"
-        )
+    scale = check_paramagnetic(n_states, check_positive("coupling_scale", coupling_scale))
     rho = scale**2 / n_states
     return mean_error(n_states, rho, rho)
 
@@ -116,7 +112,7 @@ def static_mask_excess(
     alphas : array_like
         Sequences per site, above 0.
     mask_fraction : array_like
-        r, above 0; broadcast against `alphas`.
+        r, above 0 and below 1; broadcast against `alphas`.
 
     Raises
     ------
@@ -124,6 +120,8 @@ def static_mask_excess(
         A value out of range.
     """
     r = _positive("mask_fraction", mask_fraction)
+    if r.size and r.max() >= 1.0:
+        raise InputError(f"mask_fraction must be below 1, found {r.max():g}")
     bias = bayes_error(n_states, coupling_scale) * coupling_scale**4 / (2.0 * n_states**3)
     excess: Array = bias * r**2 + 1.0 / (2.0 * _positive("alphas", alphas) * r)
     return excess

@@ -13,14 +13,14 @@ Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.072
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn.theory.color_fields import ColorAverages, color_rules
 from pottsattn.theory.color_student import ColorConjugates, ColorStudent
-from pottsattn.theory.solver import Equations, SolvedPoint, StudentSolver
+from pottsattn.theory.solver import FixedPointEquations, FixedPointSolver, SolvedPoint
 
 __all__ = ["ColorEquations", "ColorPoint", "ColorSolver"]
 
@@ -41,30 +41,27 @@ class ColorPoint(SolvedPoint):
     effective_heads: float
 
 
-class ColorSolver(StudentSolver):
-    """Solves students with fixed color matrices that differ in alpha and ridge."""
+class ColorSolver(FixedPointSolver):
+    """Solves students with fixed color matrices that differ in alpha and ridge.
 
-    student: ColorStudent  # type: ignore[assignment]
+    With so many coordinates plain iterations are quicker than a Jacobian.
+    """
 
     def __init__(self, student: ColorStudent) -> None:
         self.student = student
         self.rules = color_rules(len(student.similarity) + 1)
         self.forget()
 
-    def equations(self, student: ColorStudent) -> ColorEquations:  # type: ignore[override]
-        """Return the equations of `student`, still without a rule."""
-        return ColorEquations(student)
-
-    def linear(self, equations: Equations, values: Array) -> None:
-        """Return None: with so many coordinates plain iterations are quicker than a Jacobian."""
+    def equations(self, alpha: float, ridge: float) -> ColorEquations:
+        """Return the equations at alpha and ridge, still without a rule."""
+        return ColorEquations(replace(self.student, alpha=alpha, ridge=ridge))
 
 
-class ColorEquations(Equations):
+class ColorEquations(FixedPointEquations):
     """Exponentials of the coordinates -> the same, of one student."""
 
-    student: ColorStudent  # type: ignore[assignment]
-    averages: ColorAverages  # type: ignore[assignment]
-    conjugates: ColorConjugates  # type: ignore[assignment]
+    averages: ColorAverages
+    conjugates: ColorConjugates
 
     def __init__(self, student: ColorStudent) -> None:
         self.student = student
@@ -72,7 +69,13 @@ class ColorEquations(Equations):
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         self.conjugates = self.student.conjugates(_averages(values))
         self.averages = self.rule(*self.student.overlaps(self.conjugates))
-        return _values(self.averages)
+        self.overlaps = _values(self.averages)
+        return self.overlaps
+
+    def test_overlaps(self) -> tuple[float, float]:
+        """Return the traces of M and Q over C - 1."""
+        M, Q, _ = self.student.overlaps(self.conjugates)
+        return float(np.trace(M)) / len(M), float(np.trace(Q)) / len(Q)
 
     def cold_start(self) -> NDArray[np.float64]:
         """Return the coordinates of a student that predicts uniformly."""
@@ -90,13 +93,11 @@ class ColorEquations(Equations):
     ) -> ColorPoint:
         """Return the solution at `values`, where the last evaluation was."""
         student = self.student
-        overlaps = student.overlaps(self.conjugates)
-        traces = np.trace(overlaps, axis1=1, axis2=2) / len(student.similarity)
         return ColorPoint(
             alpha=student.alpha,
             ridge=student.ridge,
-            overlaps=overlaps,
-            test_overlaps=(float(traces[0]), float(traces[1])),
+            overlaps=student.overlaps(self.conjugates),
+            test_overlaps=self.test_overlaps(),
             train_loss=self.averages.train_loss,
             coupling_error=student.coupling_error(self.conjugates),
             n_iterations=n_iterations,

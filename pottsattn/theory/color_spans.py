@@ -35,6 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._validate import InputError, check_array, check_positive
 from pottsattn.theory.color_fields import MAX_COLORS, finest_nodes, zero_sum_directions
+from pottsattn.theory.ensemble import check_paramagnetic
 
 __all__ = ["anisotropy_cost", "check_color_matrices", "orthogonal_basis", "span_anisotropy"]
 
@@ -129,11 +130,7 @@ def anisotropy_cost(color_matrices: ArrayLike, coupling_scale: float, alpha: flo
     """
     matrices = check_color_matrices(color_matrices)
     n_states = matrices.shape[-1]
-    scale = check_positive("coupling_scale", coupling_scale)
-    if scale >= n_states:
-        raise InputError(
-            f"coupling_scale must be below C = {n_states} (the spin-glass transition), got {scale}"
-        )
+    scale = check_paramagnetic(n_states, check_positive("coupling_scale", coupling_scale))
     basis = orthogonal_basis(matrices)
     held = float((np.trace(basis, axis1=1, axis2=2) ** 2).sum()) / (n_states - 1) ** 2
     if abs(held - 1.0) > SPAN_TOLERANCE:

@@ -15,14 +15,14 @@ Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.072
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pottsattn.theory.readout import mean_loss
-from pottsattn.theory.solver import Equations, StudentSolver
+from pottsattn.theory.solver import StudentSolver
 from pottsattn.theory.tracing import check_ridges, check_task, solvers_of
 
 __all__ = ["LossSlopes", "loss_slopes"]
@@ -67,7 +67,7 @@ def loss_slopes(
     Raises
     ------
     InputError
-        A value out of range.
+        A value out of range, or a coupling scale from the spin-glass transition on.
 
     Examples
     --------
@@ -102,7 +102,8 @@ def _slopes(solver: StudentSolver, alpha: float, ridge: float, values: Array) ->
     """Return d(test loss, training loss, coupling error) / d(log alpha, log ridge)."""
     n_values = len(values)
     rule = solver.finer_rules(values)[-1]
-    here = np.concatenate([np.log([alpha, ridge]), np.log(values)])
+    with np.errstate(divide="ignore"):  # without a penalty nothing changes with its logarithm
+        here = np.log([alpha, ridge, *values])
     columns = []
     for i in range(len(here)):
         step = np.zeros_like(here)
@@ -119,7 +120,7 @@ def _slopes(solver: StudentSolver, alpha: float, ridge: float, values: Array) ->
 def _evaluate(solver: StudentSolver, rule: Any, logs: Array) -> Array:
     """Return log F and (test loss, training loss, coupling error) at logs of alpha, ridge and x."""
     alpha, ridge, *values = np.exp(logs).tolist()
-    equations: Equations = solver.equations(replace(solver.student, alpha=alpha, ridge=ridge))
+    equations = solver.equations(alpha, ridge)
     equations.rule = rule
     overlaps = equations(np.array(values))
     student, conjugates = equations.student, equations.conjugates

@@ -25,9 +25,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import check_at_least, check_nonnegative
+from pottsattn._validate import InputError, check_at_least, check_nonnegative
 
-__all__ = ["PhaseZone", "Spectrum", "phase_zone", "susceptibility_spectrum"]
+__all__ = [
+    "PhaseZone",
+    "Spectrum",
+    "check_paramagnetic",
+    "phase_zone",
+    "susceptibility_spectrum",
+]
 
 MAX_CHEBYSHEV_NODES = 4096
 
@@ -78,6 +84,23 @@ def phase_zone(n_states: int, coupling_scale: float) -> PhaseZone:
     if scale >= min(glass, spinodal):
         return PhaseZone("invalid", glass, spinodal, bound)
     return PhaseZone("caution" if scale >= bound else "safe", glass, spinodal, bound)
+
+
+def check_paramagnetic(n_states: int, coupling_scale: float) -> float:
+    """Return `coupling_scale` as a float from 0 to below C, where the spectrum of chi has a gap.
+
+    Raises
+    ------
+    InputError
+        A value out of this range.
+    """
+    scale = check_nonnegative("coupling_scale", coupling_scale)
+    if scale >= n_states:
+        raise InputError(
+            f"coupling_scale must be below n_states = {n_states} (the spin-glass transition), "
+            f"got {scale:g}"
+        )
+    return scale
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import check_n_states, check_nonnegative
+from pottsattn._validate import check_n_states, check_positive
+from pottsattn.theory.ensemble import check_paramagnetic
 
 __all__ = ["existence_threshold", "separability_threshold"]
 
@@ -53,7 +54,7 @@ def existence_threshold(n_states: int, coupling_scale: float, multiplicity: floa
     n_states : int
         Number of colors C, 2 to 256.
     coupling_scale : float
-        J in units of k_B T, at least 0.
+        J in units of k_B T, at least 0 and below C.
     multiplicity : float
         k of the student: 1 (factored), C - 1 (full), sqrt(H) (H heads).
 
@@ -68,8 +69,10 @@ def existence_threshold(n_states: int, coupling_scale: float, multiplicity: floa
     2.341
     """
     n_states = check_n_states(n_states)
-    scale = check_nonnegative("coupling_scale", coupling_scale)
-    return separability_threshold(n_states, scale**2 / n_states) * multiplicity**2
+    scale = check_paramagnetic(n_states, coupling_scale)
+    return separability_threshold(n_states, scale**2 / n_states) * (
+        check_positive("multiplicity", multiplicity) ** 2
+    )
 
 
 @lru_cache(maxsize=256)

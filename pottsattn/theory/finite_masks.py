@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -222,8 +222,9 @@ class FiniteMaskSolver(StudentSolver):
         ]
         self.forget()
 
-    def equations(self, student: Student) -> Equations:
-        """Return the equations of `student`, still without a rule."""
+    def equations(self, alpha: float, ridge: float) -> Equations:
+        """Return the equations at alpha and ridge, still without a rule."""
+        student = replace(self.student, alpha=alpha, ridge=ridge)
         return FiniteMaskEquations(student, self.mask_fraction, self.n_masks)
 
 

@@ -12,16 +12,19 @@ generalized Potts model).
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._storage import to_json, write_csv
 from pottsattn._validate import (
     ConvergenceWarning,
     InputError,
-    check_array,
     check_nonnegative,
     check_positive,
 )
@@ -36,11 +39,25 @@ from pottsattn.theory.color_teacher import (
 )
 from pottsattn.theory.ensemble import PhaseZone
 from pottsattn.theory.solver import SolvedPoint, unsolved
+from pottsattn.theory.tracing import check_alphas, check_ridges
 
 __all__ = ["HeadsCurve", "SpanLimit", "heads_curve", "span_limit"]
 
 Array = NDArray[np.float64]
 
+MATRIX_COLUMNS = ("m", "q", "V")
+COLUMNS = (
+    "alpha",
+    "ridge",
+    "test_loss",
+    "bayes_loss",
+    "train_loss",
+    "objective",
+    "coupling_error",
+    "converged",
+    "n_iterations",
+    "quadrature_error",
+)
 LARGE_ALPHA = 1e8  # per head: losses differ from their limit by 5e-9
 
 
@@ -113,6 +130,33 @@ class HeadsCurve:
             f"coupling_scale={self.coupling_scale:g}, {n_solved} of {len(self.alpha)} points, "
             f"{state})"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return {"points": [...], "phase": {...}, ...} of plain values; undefined is None.
+
+        m, q and V are nested lists, as are the color matrices of student and teacher beside them.
+        """
+        names = (*MATRIX_COLUMNS, *COLUMNS)
+        columns = [getattr(self, name).tolist() for name in names]
+        report = {
+            "points": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)],
+            "phase": asdict(self.phase),
+            "teacher_similarity": self.teacher_similarity.tolist(),
+            "color_matrices": self.color_matrices.tolist(),
+        }
+        plain: dict[str, Any] = json.loads(to_json(report))
+        return plain
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write one row per alpha: all columns but the matrices m, q and V; undefined is empty.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written; an existing one is then unchanged.
+        """
+        columns = [getattr(self, name).tolist() for name in COLUMNS]
+        write_csv(path, COLUMNS, zip(*columns, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,16 +358,12 @@ def _check_student(
 
 
 def _check_points(alphas: ArrayLike, ridge: ArrayLike) -> tuple[Array, Array]:
-    points_at = check_array("alphas", np.atleast_1d(alphas), (None,))
-    if points_at.size == 0 or points_at.min() <= 0.0:
-        raise InputError("alphas must be one or more numbers above 0 (sequences per site)")
-    n_alphas = len(points_at)
-    ridges = np.full(n_alphas, ridge) if np.ndim(ridge) == 0 else ridge
-    checked = check_array("ridge", ridges, (n_alphas,))
-    if checked.min() <= 0.0:
+    points_at = check_alphas(alphas)
+    checked = check_ridges(ridge, len(points_at))
+    if checked.min() == 0.0:
         raise InputError(
-            f"ridge must be above 0, found {checked.min():g}: without a penalty the fit exists "
-            "only above a critical alpha; use a small ridge such as 1e-2"
+            "ridge must be above 0, found 0: without a penalty the fit exists only "
+            "above a critical alpha; use a small ridge such as 1e-2"
         )
     return points_at, checked
 

@@ -43,6 +43,7 @@ from pottsattn._validate import (
 from pottsattn.theory.readout import mean_accuracy, mean_loss
 from pottsattn.theory.solver import SolvedPoint, StudentSolver
 from pottsattn.theory.student import ESTIMATORS, Student
+from pottsattn.theory.tracing import check_alphas
 
 __all__ = ["InstanceCurve", "MeasuredSite", "instance_curve", "instance_student"]
 
@@ -238,9 +239,7 @@ def instance_curve(
     ConvergenceWarning
         Some point is not solved.
     """
-    array = check_array("alphas", np.atleast_1d(alphas), (None,))
-    if array.size == 0 or array.min() <= 0.0:
-        raise InputError("alphas must be one or more numbers above 0")
+    array = check_alphas(alphas)
     rows: list[Array] = []
     problems: list[str] = []
     for site in sites:

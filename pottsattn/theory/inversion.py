@@ -59,16 +59,20 @@ class InversionRule:
         self.norm_error = math.nan
 
     def is_affordable(self, m: float, q: float, V: float) -> bool:
-        """Whether an evaluation takes less than about 0.2 s: not for very wide fields."""
-        grid = _Grid.of(self.n_states, math.sqrt(q), V)
-        return grid.n_places * (2 * grid.n_side + 1) * len(grid.window) < MOST_STEPS
+        """Whether an evaluation takes less than about 1 s: not for very wide fields."""
+        return _Grid.of(self.n_states, math.sqrt(q), V).n_steps < MOST_STEPS
 
     def __call__(self, m: float, q: float, V: float) -> SiteAverages:
-        """Return the averages at the order parameters m >= 0, q > 0, V > 0."""
+        """Return the averages at m >= 0, q > 0, V > 0; NaN where they are not affordable.
+
+        An iteration that strays to very wide fields ends there.
+        """
         n_states = self.n_states
         scale = math.sqrt(q)
         signal = m + V
         grid = _Grid.of(n_states, scale, V)
+        if not grid.n_steps < MOST_STEPS:
+            return SiteAverages(math.nan, math.nan, math.nan, math.nan)
         steps = np.arange(-grid.n_side, grid.n_side + 1) * grid.spacing
         kernel = np.exp(-0.5 * (steps / scale) ** 2)
         sums = np.empty(6)
@@ -109,6 +113,11 @@ class _Grid(NamedTuple):
     stride: int
     n_places: int
     n_side: int
+
+    @property
+    def n_steps(self) -> int:
+        """Cost of an evaluation."""
+        return self.n_places * (2 * self.n_side + 1) * len(self.window)
 
     @classmethod
     def of(cls, n_states: int, scale: float, V: float) -> _Grid:

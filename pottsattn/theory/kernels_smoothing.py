@@ -32,6 +32,9 @@ Array = NDArray[np.float64]
 STEPS_PER_POINT = 6  # of the trapezoid rule: a color keeps its place between two entries
 NOISE_STEP = 0.3
 NOISE_REACH = 12.0
+WIDE_NOISE = 8.0
+GUMBEL_STEP = 0.25
+GUMBEL_BOTTOM, GUMBEL_TOP = -100.0, 4.0
 NEGLIGIBLE_EXPONENT = 40.0
 NEWTON_STEP = 1e-9
 MAX_EVALUATIONS = 200
@@ -41,23 +44,14 @@ MAX_EVALUATIONS = 200
 def tabulate(sigma: float, bottom: float, spacing: float, coefficients: Array) -> None:
     """Write the quintic pieces of Lambda on a grid from `bottom`, shape (n_pieces, 6)."""
     n_pieces = coefficients.shape[0]
-    noise_step = NOISE_STEP / max(sigma, 1.0)
-    n_side = int(NOISE_REACH / noise_step)
     before = np.zeros(3)
     after = np.zeros(3)
     for i in range(n_pieces + 1):
         x = bottom + spacing * i
-        total = survival = miss = first = second = 0.0
-        for j in range(-n_side, n_side + 1):
-            z = noise_step * j
-            weight = math.exp(-0.5 * z * z)
-            s = math.exp(min(x + sigma * z, 7.0))
-            decay = math.exp(-s)
-            total += weight
-            survival += weight * decay
-            miss -= weight * math.expm1(-s)
-            first += weight * s * decay
-            second += weight * (s - s * s) * decay
+        if sigma < WIDE_NOISE:
+            total, survival, miss, first, second = _noise_sums(sigma, x)
+        else:
+            total, survival, miss, first, second = _gumbel_sums(sigma, x)
         # Lambda is tiny at the bottom and large at the top: neither may cancel.
         if miss < survival:
             after[0] = -math.log1p(-miss / total)
@@ -78,6 +72,45 @@ def tabulate(sigma: float, bottom: float, spacing: float, coefficients: Array) -
             piece[4] = -15.0 * rise + 7.0 * tilt - bend
             piece[5] = 6.0 * rise - 3.0 * tilt + 0.5 * bend
         before[:] = after
+
+
+@njit
+def _noise_sums(sigma: float, x: float) -> tuple[float, float, float, float, float]:
+    """Return sums over zeta of 1, e^-s, 1 - e^-s, s e^-s and (s - s^2) e^-s, s = e^(x + noise)."""
+    noise_step = NOISE_STEP / max(sigma, 1.0)
+    n_side = int(NOISE_REACH / noise_step)
+    total = survival = miss = first = second = 0.0
+    for j in range(-n_side, n_side + 1):
+        z = noise_step * j
+        weight = math.exp(-0.5 * z * z)
+        s = math.exp(min(x + sigma * z, 7.0))
+        decay = math.exp(-s)
+        total += weight
+        survival += weight * decay
+        miss -= weight * math.expm1(-s)
+        first += weight * s * decay
+        second += weight * (s - s * s) * decay
+    return total, survival, miss, first, second
+
+
+@njit
+def _gumbel_sums(sigma: float, x: float) -> tuple[float, float, float, float, float]:
+    """Return the sums of `_noise_sums` for wide noise, at a cost that does not grow with it.
+
+    exp(-e^t) = P(Y > t) for Y of density e^(y - e^y), so that psi(x) = E Phi((Y - x) / sigma).
+    """
+    total = survival = miss = first = second = 0.0
+    for j in range(int((GUMBEL_TOP - GUMBEL_BOTTOM) / GUMBEL_STEP) + 1):
+        y = GUMBEL_BOTTOM + GUMBEL_STEP * j
+        weight = math.exp(y - math.exp(y))
+        z = (y - x) / sigma
+        slope = weight * math.exp(-0.5 * z * z) / (math.sqrt(2.0 * math.pi) * sigma)
+        total += weight
+        survival += weight * 0.5 * math.erfc(-z / math.sqrt(2.0))
+        miss += weight * 0.5 * math.erfc(z / math.sqrt(2.0))
+        first += slope
+        second += slope * z / sigma
+    return total, survival, miss, first, second
 
 
 @njit

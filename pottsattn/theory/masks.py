@@ -118,8 +118,9 @@ class FreshMaskSolver(StudentSolver):
         """Return 0: fresh masks act as a penalty themselves."""
         return 0.0
 
-    def equations(self, student: Student) -> Equations:
-        """Return the equations of `student`, still without a rule."""
+    def equations(self, alpha: float, ridge: float) -> Equations:
+        """Return the equations at alpha and ridge, still without a rule."""
+        student = replace(self.student, alpha=alpha, ridge=ridge)
         return FreshMaskEquations(student, self.mask_fraction)
 
 

@@ -30,13 +30,15 @@ import numpy as np
 
 from pottsattn._validate import (
     InputError,
+    check_array,
     check_at_least,
+    check_choice,
     check_n_states,
     check_nonnegative,
     check_positive,
 )
 from pottsattn.theory.ensemble import phase_zone
-from pottsattn.theory.student import Student, ensemble_student
+from pottsattn.theory.student import ESTIMATORS, Student, ensemble_student
 
 __all__ = [
     "largest_mean_coupling",
@@ -71,8 +73,15 @@ def uniform_susceptibility(n_states: int, coupling_scale: float, mean_coupling: 
     """Return v^T chi v = 1 / (C - J_u): the variance of sum_i x_i / sqrt(L) per color channel.
 
     Infinite from `largest_mean_coupling` on. For |J_u| > J it is that of the mode that orders.
+
+    Raises
+    ------
+    InputError
+        As `largest_mean_coupling`, or a mean coupling that is not a finite number.
     """
-    gap = largest_mean_coupling(n_states, coupling_scale) - mean_coupling
+    gap = largest_mean_coupling(n_states, coupling_scale) - _check_finite(
+        "mean_coupling", mean_coupling
+    )
     return 1.0 / gap if gap > 0.0 else math.inf
 
 
@@ -80,8 +89,14 @@ def outlier_eigenvalue(coupling_scale: float, rank_one: float) -> float | None:
     """Return the eigenvalue outside [-2 J, 2 J] of a random A plus `rank_one` v v^T, if any.
 
     None for |rank_one| <= J.
+
+    Raises
+    ------
+    InputError
+        A negative coupling scale, or a rank-one part that is not a finite number.
     """
     scale = check_nonnegative("coupling_scale", coupling_scale)
+    rank_one = _check_finite("rank_one", rank_one)
     if abs(rank_one) <= scale or rank_one == 0.0:
         return None
     return rank_one + scale**2 / rank_one
@@ -108,6 +123,8 @@ def mean_coupling_student(
         A value out of range, or a mean coupling at or above `largest_mean_coupling`.
     """
     check_n_states(n_states)
+    check_choice("estimator", estimator, ESTIMATORS)
+    mean_coupling = _check_finite("mean_coupling", mean_coupling)
     length = check_at_least("length", length, 2)
     alpha, ridge = check_positive("alpha", alpha), check_positive("ridge", ridge)
     limit = largest_mean_coupling(n_states, coupling_scale)
@@ -138,3 +155,7 @@ def mean_coupling_student(
         test_signal=signals,
         teacher=np.append(student.teacher * math.sqrt(bulk), teacher),
     )
+
+
+def _check_finite(name: str, value: float) -> float:
+    return check_array(name, value, ()).item()

@@ -13,6 +13,7 @@ Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.072
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +33,15 @@ from pottsattn.theory.inversion import LEAST_STATES, InversionRule
 from pottsattn.theory.readout import mean_error, mean_loss
 from pottsattn.theory.student import Conjugates, Student
 
-__all__ = ["TINY", "Equations", "SolvedPoint", "StudentSolver", "unsolved"]
+__all__ = [
+    "TINY",
+    "Equations",
+    "FixedPointEquations",
+    "FixedPointSolver",
+    "SolvedPoint",
+    "StudentSolver",
+    "unsolved",
+]
 
 Array = NDArray[np.float64]
 
@@ -67,22 +76,15 @@ class SolvedPoint:
     problem: str
 
 
-class StudentSolver:
-    """Solves students that differ in alpha and ridge, each started from the previous ones."""
+class FixedPointSolver(ABC):
+    """Solves students that differ in alpha and ridge, each started from the previous ones.
+
+    `rules` for the averages over fields go from coarse to fine; a point is not converged while the
+    last of them is off by `unresolved`.
+    """
 
     rules: Sequence[Callable[..., Any]]
     unresolved = UNRESOLVED
-
-    def __init__(self, student: Student) -> None:
-        self.student = student
-        n_states = student.n_states
-        self.nodes = [
-            gauss_hermite_nodes(n_states, order) for order in points_per_direction(n_states)
-        ]
-        self.rules = [GaussianRule(nodes) for nodes in self.nodes]
-        if n_states >= LEAST_STATES:
-            self.rules.append(InversionRule(n_states))
-        self.forget()
 
     def forget(self) -> None:
         """Start the next solve cold."""
@@ -95,16 +97,13 @@ class StudentSolver:
         if np.isfinite(values).all():
             self._remember(math.nan, values)
 
-    def equations(self, student: Student) -> Equations:
-        """Return the equations of `student`, still without a rule."""
-        return Equations(student)
+    @abstractmethod
+    def equations(self, alpha: float, ridge: float) -> FixedPointEquations:
+        """Return the equations at alpha and ridge, still without a rule."""
 
     def least_alpha(self) -> float:
         """Return the alpha above which a fit without a penalty exists."""
-        student = self.student
-        rho = float((student.train_signal**2 / student.train_covariance).sum())
-        threshold = separability_threshold(student.n_states, rho)
-        return threshold * student.multiplicity**2 / student.counted
+        return 0.0
 
     def solve(
         self,
@@ -122,7 +121,7 @@ class StudentSolver:
             problem = f"without a penalty the fit exists above alpha {self.least_alpha():.4g} only"
             return unsolved(alpha, ridge, problem)
         coordinate = math.log(alpha) if along is None else along
-        equations = self.equations(replace(self.student, alpha=alpha, ridge=ridge))
+        equations = self.equations(alpha, ridge)
         cold = equations.cold_start()
         start = cold
         if self._history:
@@ -141,7 +140,8 @@ class StudentSolver:
                 )
                 n_iterations += n_more
                 if not math.isfinite(values[0]):
-                    return unsolved(alpha, ridge, "the equations have no finite solution")
+                    problem = "no solution with fine averages over fields: use a larger ridge"
+                    return unsolved(alpha, ridge, problem)
                 if change < QUADRATURE_TOLERANCE and not problem:
                     break
             # The error of the last rule is below the last change, or known to the rule itself.
@@ -154,20 +154,15 @@ class StudentSolver:
         return equations.point(values, n_iterations, change, loss_error, problem)
 
     def finer_rules(self, values: Array) -> list[Callable[..., Any]]:
-        """Return the rules that refine a coarse solution (m, q, V, ...), in order."""
-        *finer, inversion = self.rules[1:] or (None,)
-        if not isinstance(inversion, InversionRule):
-            return list(self.rules[1:])
-        if not inversion.is_affordable(*values[:3].tolist()):
-            return finer
-        return [*(finer if self.student.n_states <= MANY_STATES else finer[:-1]), inversion]
+        """Return the rules that refine a coarse solution, in order."""
+        return list(self.rules[1:])
 
-    def linear(self, equations: Equations, values: Array) -> _Linear | None:
+    def linear(self, equations: FixedPointEquations, values: Array) -> _Linear | None:
         """Return the equations near the solution of the last rule; None to do without."""
-        return _Linear.of(equations, values)
+        return None
 
     def _iterate(
-        self, equations: Equations, rule: Any, starts: tuple[Array, ...]
+        self, equations: FixedPointEquations, rule: Any, starts: tuple[Array, ...]
     ) -> tuple[Array, int, str]:
         """Return the solution for one rule from the first start that leads to one, and its cost."""
         equations.rule = rule
@@ -185,7 +180,12 @@ class StudentSolver:
         return solution.values, n_iterations, f"stalled at residual {solution.residual:.0e}"
 
     def _refine(
-        self, equations: Equations, rule: Any, values: Array, cold: Array, linear: _Linear | None
+        self,
+        equations: FixedPointEquations,
+        rule: Any,
+        values: Array,
+        cold: Array,
+        linear: _Linear | None,
     ) -> tuple[float, Array, int, str]:
         """Return how far a finer rule moves `values`, its solution, its cost and its problem."""
         equations.rule = rule
@@ -210,6 +210,51 @@ class StudentSolver:
         self._history.append(values)
 
 
+class StudentSolver(FixedPointSolver):
+    """Solves `Student`s.
+
+    Parameters
+    ----------
+    student : Student
+        At any alpha and ridge.
+    """
+
+    def __init__(self, student: Student) -> None:
+        self.student = student
+        n_states = student.n_states
+        self.nodes = [
+            gauss_hermite_nodes(n_states, order) for order in points_per_direction(n_states)
+        ]
+        self.rules = [GaussianRule(nodes) for nodes in self.nodes]
+        if n_states >= LEAST_STATES:
+            self.rules.append(InversionRule(n_states))
+        self.forget()
+
+    def equations(self, alpha: float, ridge: float) -> Equations:
+        """Return the equations at alpha and ridge, still without a rule."""
+        return Equations(replace(self.student, alpha=alpha, ridge=ridge))
+
+    def least_alpha(self) -> float:
+        """Return the alpha above which a fit without a penalty exists."""
+        student = self.student
+        rho = float((student.train_signal**2 / student.train_covariance).sum())
+        threshold = separability_threshold(student.n_states, rho)
+        return threshold * student.multiplicity**2 / student.counted
+
+    def finer_rules(self, values: Array) -> list[Callable[..., Any]]:
+        """Return the rules that refine a coarse solution (m, q, V, ...), in order."""
+        *finer, inversion = self.rules[1:] or (None,)
+        if not isinstance(inversion, InversionRule):
+            return super().finer_rules(values)
+        if not inversion.is_affordable(*values[:3].tolist()):
+            return finer
+        return [*(finer if self.student.n_states <= MANY_STATES else finer[:-1]), inversion]
+
+    def linear(self, equations: FixedPointEquations, values: Array) -> _Linear:
+        """Return the equations near the solution of the last rule."""
+        return _Linear.of(equations, values, self.student.n_states)
+
+
 @dataclass(frozen=True, eq=False)
 class _Linear:
     """The equations near a solution: what a residual of log(m, q, V) means for it.
@@ -218,11 +263,12 @@ class _Linear:
     in log x, shape (2, n).
     """
 
+    n_states: int
     inverse: Array
     read_out: Array
 
     @classmethod
-    def of(cls, equations: Equations, values: Array) -> _Linear:
+    def of(cls, equations: FixedPointEquations, values: Array, n_states: int) -> _Linear:
         """Return the slopes at `values`, where the last evaluation was, by differences."""
         here = _log_and_read_out(equations, equations.overlaps)
         columns = []
@@ -233,19 +279,19 @@ class _Linear:
         slopes = np.array(columns).T / JACOBIAN_STEP
         jacobian = slopes[:-2]
         inverse: Array = np.linalg.pinv(np.eye(len(values)) - jacobian).astype(np.float64)
-        return cls(inverse, slopes[-2:])
+        return cls(n_states, inverse, slopes[-2:])
 
     def step(self, residual: Array) -> Array:
         """Return the Newton step of log x, at most 1 in each."""
         step: Array = np.clip(self.inverse @ residual, -1.0, 1.0)
         return step
 
-    def loss_error(self, equations: Equations, error: float) -> float:
+    def loss_error(self, equations: FixedPointEquations, error: float) -> float:
         """Return the error of the test loss that an error of log F everywhere leads to.
 
         The slope vanishes near the best ridge: a second order of one nat stands in there.
         """
-        n_states = equations.student.n_states
+        n_states = self.n_states
         m, q = equations.test_overlaps()
         slope_in_m = mean_error(n_states, m, q)
         slope_in_q = (mean_loss(n_states, m, q * 1.001) - mean_loss(n_states, m, q)) / (0.001 * q)
@@ -253,20 +299,48 @@ class _Linear:
         return float(np.abs(slopes).sum() * error + error**2)
 
 
-def _log_and_read_out(equations: Equations, overlaps: Array) -> Array:
+def _log_and_read_out(equations: FixedPointEquations, overlaps: Array) -> Array:
     return np.append(np.log(overlaps), equations.test_overlaps())
 
 
-class Equations:
-    """(m, q, V) -> (m, q, V) of one student; keeps what the last evaluation found.
+class FixedPointEquations(ABC):
+    """Positive order parameters -> the same, of one student; keeps what the last evaluation found.
 
-    `rule` gives the averages over the fields of one site at these order parameters.
+    `rule` gives the averages over the fields of one site, `overlaps` is the last value.
     """
 
     rule: Callable[..., Any]
+    overlaps: Array
+
+    @abstractmethod
+    def __call__(self, values: Array) -> Array:
+        """Return the order parameters that `values` lead to."""
+
+    @abstractmethod
+    def cold_start(self) -> Array:
+        """Return the order parameters of a student that predicts uniformly."""
+
+    @abstractmethod
+    def test_overlaps(self) -> tuple[float, float]:
+        """Return (m, q) of the fields in the full context."""
+
+    @abstractmethod
+    def point(
+        self,
+        values: Array,
+        n_iterations: int,
+        change: float,
+        loss_error: float,
+        problem: str,
+    ) -> SolvedPoint:
+        """Return the solution at `values`, where the last evaluation was."""
+
+
+class Equations(FixedPointEquations):
+    """(m, q, V) -> (m, q, V) of one `Student`."""
+
     averages: SiteAverages
     conjugates: Conjugates
-    overlaps: Array
 
     def __init__(self, student: Student) -> None:
         self.student = student

@@ -24,7 +24,7 @@ from pottsattn._validate import (
     check_n_states,
     check_nonnegative,
 )
-from pottsattn.theory.ensemble import phase_zone
+from pottsattn.theory.ensemble import check_paramagnetic, phase_zone
 from pottsattn.theory.masks import MASK_MODES, check_mask_fraction, mask_solver
 from pottsattn.theory.readout import mean_accuracy, mean_loss
 from pottsattn.theory.result import LearningCurve
@@ -34,6 +34,7 @@ from pottsattn.theory.student import ESTIMATORS, ensemble_student
 __all__ = [
     "Task",
     "bayes_loss",
+    "check_alphas",
     "check_n_heads",
     "check_ridges",
     "check_task",
@@ -52,11 +53,7 @@ def bayes_loss(n_states: int, coupling_scale: float) -> float:
         spin-glass transition).
     """
     task = check_task(n_states, coupling_scale, [1.0], "factored")
-    if task.coupling_scale >= n_states:
-        raise InputError(
-            f"coupling_scale must be below n_states = {n_states} (the spin-glass transition), "
-            f"got {coupling_scale}"
-        )
+    check_paramagnetic(n_states, task.coupling_scale)
     rho = task.coupling_scale**2 / n_states
     return mean_loss(n_states, rho, rho) if rho > 0.0 else math.log(n_states)
 
@@ -85,11 +82,7 @@ def check_task(
 ) -> Task:
     check_n_states(n_states)
     coupling_scale = check_nonnegative("coupling_scale", coupling_scale)
-    array = check_array("alphas", np.atleast_1d(alphas), (None,))
-    if array.size == 0:
-        raise InputError("alphas is empty: at least one alpha is needed")
-    if array.min() <= 0.0:
-        raise InputError(f"alphas must be above 0 (sequences per site), found {array.min():g}")
+    array = check_alphas(alphas)
     check_choice("estimator", estimator, ESTIMATORS)
     n_heads = check_n_heads(n_heads, n_states, estimator)
     check_choice("mask_mode", mask_mode, MASK_MODES)
@@ -112,6 +105,22 @@ def _check_masks(masks: int | None, mask_mode: str | None) -> int | None:
             "mask_fraction and mask_mode 'static', or leave masks out"
         )
     return None
+
+
+def check_alphas(alphas: ArrayLike) -> NDArray[np.float64]:
+    """Return one or more numbers of sequences per site, above 0, shape (n_alphas,).
+
+    Raises
+    ------
+    InputError
+        None at all, or one that is not above 0.
+    """
+    array = check_array("alphas", np.atleast_1d(alphas), (None,))
+    if array.size == 0:
+        raise InputError("alphas is empty: at least one alpha is needed")
+    if array.min() <= 0.0:
+        raise InputError(f"alphas must be above 0 (sequences per site), found {array.min():g}")
+    return array
 
 
 def check_n_heads(n_heads: int, n_states: int, estimator: str) -> int:
@@ -153,7 +162,13 @@ def solvers_of(task: Task, *, descending: bool = False) -> Iterator[tuple[int, S
     """Yield the place of each alpha and its solver, in increasing (or decreasing) order of alpha.
 
     One solver serves all alphas of a mask fraction, so that its solutions continue each other.
+
+    Raises
+    ------
+    InputError
+        A coupling scale from the spin-glass transition J = C on.
     """
+    check_paramagnetic(task.n_states, task.coupling_scale)
     student = ensemble_student(
         task.n_states, task.coupling_scale, 1.0, 1.0, task.estimator, task.n_heads
     )

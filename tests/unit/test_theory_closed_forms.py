@@ -20,9 +20,31 @@ from pottsattn.theory.closed_forms import (
 from pottsattn.theory.existence import existence_threshold, mean_squared_distance
 from pottsattn.theory.glass import glass_scales
 from pottsattn.theory.learning_curve import learning_curve
+from pottsattn.theory.mean_coupling import (
+    mean_coupling_student,
+    outlier_eigenvalue,
+    uniform_susceptibility,
+)
 from pottsattn.theory.readout import mean_loss
 
 STUDENTS = [(2, 1.0, {}, 1), (3, 1.5, {"estimator": "full"}, 4), (4, 2.0, {"n_heads": 3}, 3)]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: existence_threshold(3, 1.5, -1.0), "multiplicity must be above 0"),
+        (lambda: existence_threshold(3, 30.0), "spin-glass transition"),
+        (lambda: static_mask_excess(3, 1.5, [1.0], 2.0), "mask_fraction must be below 1"),
+        (lambda: uniform_susceptibility(3, 1.5, math.nan), "mean_coupling must be finite"),
+        (lambda: outlier_eigenvalue(1.5, math.nan), "rank_one must be finite"),
+        (lambda: mean_coupling_student(3, 1.5, math.nan, 99, 1.0, 0.1), "must be finite"),
+        (lambda: mean_coupling_student(3, 1.5, 0.1, 99, 1.0, 0.1, "ful"), "estimator must be"),
+    ],
+)
+def test_values_out_of_range_are_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(("n_states", "scale", "student", "n_heads"), STUDENTS)

@@ -55,7 +55,7 @@ def test_the_objective_changes_with_the_penalty_by_the_power_of_the_couplings():
         ((_, solver),) = solvers_of(task)
         point = solver.solve(alpha, ridge * math.exp(shift))
         student = ensemble_student(3, 1.5, alpha, point.ridge, "factored")
-        equations = solver.equations(student)
+        equations = solver.equations(student.alpha, student.ridge)
         equations.rule = solver.rules[-1]
         equations(point.overlaps)
         powers.append(student.power(equations.conjugates))
@@ -63,6 +63,15 @@ def test_the_objective_changes_with_the_penalty_by_the_power_of_the_couplings():
     slopes = loss_slopes(3, 1.5, [alpha], ridge)
     expected = -ridge / (2.0 * alpha) * power_by_log_ridge
     assert_allclose(slopes.train_loss_by_log_ridge, expected, rtol=1e-5)
+
+
+def test_where_there_is_no_solution_to_follow_it_is_said():
+    for function in (loss_slopes, solution_branches):
+        with pytest.raises(InputError, match="spin-glass transition"):
+            function(3, 3.0, [8.0], 0.1)
+    with pytest.raises(InputError, match="ridge must be above 0"):
+        solution_branches(3, 1.5, [8.0], 0.0)
+    assert loss_slopes(3, 1.5, [8.0], 0.0).test_loss_by_log_ridge == 0.0
 
 
 def test_the_slope_in_the_ridge_vanishes_at_the_best_ridge():

@@ -266,3 +266,18 @@ def test_wrong_spans_are_refused():
         heads_curve(np.ones((1, 3, 3)), 1.0, [1.0], 0.1)
     with pytest.raises(InputError, match="must span P"):
         anisotropy_cost(units(3)[0], 1.5, 100.0)
+
+
+def test_curves_are_exported_as_plain_values_and_csv(tmp_path):
+    curve = heads_curve([np.eye(3)], 1.5, [4.0, 1.0], 0.1)
+    report = curve.to_dict()
+    assert report["points"][0]["test_loss"] == curve.test_loss[0]
+    assert report["points"][1]["q"] == curve.q[1].tolist()
+    assert report["phase"]["zone"] == "safe"
+    curve.to_csv(tmp_path / "curve.csv")
+    header, *rows = (tmp_path / "curve.csv").read_text().splitlines()
+    assert [float(row.split(",")[0]) for row in rows] == [4.0, 1.0]
+    assert float(rows[0].split(",")[header.split(",").index("test_loss")]) == curve.test_loss[0]
+    with pytest.warns(ConvergenceWarning):
+        unsolved = heads_curve([np.eye(3)], 3.5, [4.0], 0.1).to_dict()
+    assert unsolved["points"][0]["test_loss"] is None

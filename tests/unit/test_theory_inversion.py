@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from pottsattn import ConvergenceWarning
 from pottsattn.theory.gaussian import GaussianRule, gauss_hermite_nodes
 from pottsattn.theory.inversion import InversionRule
 from pottsattn.theory.learning_curve import learning_curve
@@ -49,6 +52,12 @@ def test_the_norm_tells_a_window_that_is_too_narrow(monkeypatch):
     rule = InversionRule(21)
     rule(0.3, 0.01, 5.0)
     assert rule.norm_error > 1e-4
+
+
+def test_an_iteration_that_strays_to_wide_fields_ends():
+    assert math.isnan(InversionRule(21)(0.0, 500.0, 5e6).error)
+    with pytest.warns(ConvergenceWarning, match="larger ridge"):
+        assert not learning_curve(21, 0.0, [0.01], 1e-8).converged.any()
 
 
 @pytest.mark.parametrize(

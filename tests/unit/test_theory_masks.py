@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import h5py
 import numpy as np
@@ -117,7 +118,7 @@ def test_smoothed_softmax_of_many_colors_and_distant_fields():
     )
 
 
-@pytest.mark.parametrize("sigma", [0.3, 1.9, 2.1, 8.0, 30.0])
+@pytest.mark.parametrize("sigma", [0.3, 1.9, 2.1, 7.9, 8.0, 30.0])
 def test_smoothed_logistic_equals_a_fine_trapezoid_at_any_noise(sigma):
     t = np.linspace(-12.0, 12.0, 40001)
     weights = np.exp(-0.5 * t * t)
@@ -323,6 +324,14 @@ def test_an_unsolved_masked_point_is_marked():
         curve = learning_curve(3, 3.0, [1.0], 0.1, mask_fraction=0.2)
     assert not curve.converged.any()
     assert_array_equal(curve.mask_fraction, 0.2)
+
+
+def test_fields_that_run_away_are_marked_soon():
+    start = time.perf_counter()
+    with pytest.warns(ConvergenceWarning):
+        curve = learning_curve(2, 0.0, [0.01], 0.0, mask_fraction=0.3)
+    assert not curve.converged.any()
+    assert time.perf_counter() - start < 30.0  # it took minutes where cost grew with the width
 
 
 def test_solver_without_masks_is_the_plain_one():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from numpy.testing import assert_allclose
@@ -40,6 +41,29 @@ def test_the_true_fields_are_calibrated(n_states):
     confidence = mean_confidence(n_states, 0.7, 0.7)
     assert_allclose(confidence, mean_accuracy(n_states, 0.7, 0.7), rtol=1e-6)
     assert mean_confidence(n_states, 0.7, 0.8) > confidence + 1e-3
+
+
+@pytest.mark.parametrize(("n_states", "q"), [(3, 4.0), (21, 15.0), (256, 4.0), (256, 15.0)])
+def test_confidence_keeps_its_error_for_many_colors_and_wide_fields(n_states, q):
+    exact = mean_accuracy(n_states, q, q)  # of calibrated fields
+    assert_allclose(mean_confidence(n_states, q, q), exact, atol=5e-8)
+
+
+@pytest.mark.parametrize("n_states", [2, 5, 256])
+def test_losses_do_not_jump_where_the_steps_start_to_grow(n_states, monkeypatch):
+    m, q = 3.0, 300.0  # wide
+    found = (mean_loss(n_states, m, q), mean_error(n_states, m, q))
+    monkeypatch.setattr("pottsattn.theory.readout.WIDE", 20.0)
+    assert_allclose(found, (mean_loss(n_states, m, q), mean_error(n_states, m, q)), rtol=1e-12)
+
+
+def test_fields_of_any_width_are_read_out_at_once():
+    q = 1e12  # then the loss is the mean gap to the largest field, 3 / (2 sqrt(pi)) for 3 colors
+    start = time.perf_counter()
+    assert_allclose(mean_loss(3, 1.0, q), 1.5e6 / math.sqrt(math.pi), rtol=1e-5)
+    assert_allclose(mean_error(3, 1.0, q), 2.0 / 3.0, rtol=1e-5)
+    assert_allclose(mean_confidence(3, 1.0, q), 1.0, atol=1e-5)
+    assert time.perf_counter() - start < 2.0
 
 
 def test_a_weak_penalty_makes_overconfident_students():
