@@ -55,7 +55,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "fit",
         _fit,
-        "Infer the couplings by pseudo-likelihood, masked modelling or mean field.",
+        "Infer the couplings by pseudo-likelihood, masked modeling or mean field.",
     )
     fit.add_argument("data", metavar="DATA", help=".h5, .fasta, .fa, .a2m (also .gz) or .npy")
     fit.add_argument(
