@@ -1,4 +1,4 @@
-"""Masked modelling against its theory: the best mask fraction, and masks against none.
+"""Masked modeling against its theory: the best mask fraction, and masks against none.
 
     python benchmarks/masking.py optimum              static masks: r* against r*/2 and beyond
     python benchmarks/masking.py advantage            many masks against none, each at its best
@@ -68,7 +68,7 @@ class Setting:
 
 
 def fit_row(inputs: Array, targets: NDArray[np.int64], weight: float, penalty: float) -> Array:
-    """Minimise weight sum loss + penalty |w|^2 / 2; `inputs` (n, C, L - 1) are one-hot columns."""
+    """Minimize weight sum loss + penalty |w|^2 / 2; `inputs` (n, C, L - 1) are one-hot columns."""
     n_rows, n_states, n_sites = inputs.shape
     flat = inputs.reshape(-1, n_sites)
     truth = np.eye(n_states)[targets]

@@ -1,6 +1,6 @@
 """Other pseudo-likelihood programs in the same run: plmc and CCMpred, where they are on PATH.
 
-Run by `pseudolikelihood.py`. Both minimise the joint objective with their own optimizer, so theirs
+Run by `pseudolikelihood.py`. Both minimize the joint objective with their own optimizer, so theirs
 is compared with what our joint fit takes, optimizer included: seconds per evaluation inside a fit,
 and seconds until the objective is where theirs ended. That objective is the program's own at the
 parameters it wrote, evaluated in float64 (`conventions.objective_in`), never what it printed.
@@ -217,7 +217,7 @@ def family_plmc(family: SequenceDataset, folder: Path) -> list[str]:
 def family_ccmpred(family: SequenceDataset, folder: Path) -> list[str]:
     """Run CCMpred and ours on PF00014 with the same data and penalties.
 
-    Ours also penalises the field of the gap, which CCMpred fixes at 0: its objective is evaluated
+    Ours also penalizes the field of the gap, which CCMpred fixes at 0: its objective is evaluated
     where that field has been subtracted, which cannot favor ours.
     """
     dataset = weighted_as_ccmpred(family)

@@ -1,6 +1,6 @@
 """The fits behind the figures of docs/reproduction.md: each task is a plain function of its sizes.
 
-Part one: a generalised Potts model (random symmetric U) of L = 20 sites and C = 20 states, on which
+Part one: a generalized Potts model (random symmetric U) of L = 20 sites and C = 20 states, on which
 factored attention, pseudo-likelihood and transformers are trained. Part two: SK-Potts models, for
 which the replica theory knows the learning curve, and masks of more than one site.
 """

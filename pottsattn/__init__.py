@@ -1,6 +1,6 @@
 """pottsattn: factored attention and the inverse Potts problem.
 
-Sample sequences from Potts models, infer the couplings by masked modelling or pseudo-likelihood,
+Sample sequences from Potts models, infer the couplings by masked modeling or pseudo-likelihood,
 predict the learning curves by the replica method, and compare. Importing is quick and quiet: numba,
 scipy, h5py, torch and matplotlib load on first use.
 """

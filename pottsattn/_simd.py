@@ -4,7 +4,7 @@ Numba has no vector type, and what its loops compile to depends on alias checks 
 Here are three types (floats, unsigned integers, masks) that live in registers, and operations that
 are one LLVM instruction each. LLVM lowers them for the machine at hand: one AVX-512 register, two
 of AVX2, four of SSE or NEON. No operation may be reassociated, so a lane gives the same bits
-whatever its neighbours hold.
+whatever its neighbors hold.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Masked modelling and pseudo-likelihood on one data set: where they coincide and where they part.
+"""Masked modeling and pseudo-likelihood on one data set: where they coincide and where they part.
 
 Three parts. At the same parameters the loss of one-site masks is -log PL / (L M), with the same
-gradient (`bridge_identity`). On a training part of the data both are minimised, each by its own
+gradient (`bridge_identity`). On a training part of the data both are minimized, each by its own
 program, and the optima laid side by side. Then every site is hidden with probability r, which is
 another composite likelihood: its optimum is judged with the full context, as pseudo-likelihood's.
 
@@ -80,7 +80,7 @@ def bridge(
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> Bridge:
-    """Return masked modelling and pseudo-likelihood of factored couplings side by side.
+    """Return masked modeling and pseudo-likelihood of factored couplings side by side.
 
     Parameters
     ----------
@@ -347,7 +347,7 @@ class _Fits:
 def _settled(fit: FitResult, minimum: float | None = None) -> FitResult:
     """Return a fit judged by what is known here, where `train_masked` has to be stricter.
 
-    With fresh masks the full-context objective is not what is minimised, and noise moves it in
+    With fresh masks the full-context objective is not what is minimized, and noise moves it in
     first order. Of one-site masks the minimum of the objective is known, and needs no bound.
     """
     history = fit.history

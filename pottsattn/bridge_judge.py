@@ -102,7 +102,7 @@ def _gauged(fit: FitResult) -> Couplings:
 
 
 def _objective(fit: FitResult, train: SequenceDataset, penalty: Penalty) -> float:
-    """Return the penalised objective in nats per site, in double precision."""
+    """Return the penalized objective in nats per site, in double precision."""
     couplings = _gauged(fit)
     norm = inner_product(couplings, couplings) / (fit.n_states - 1)
     term = penalty.couplings_l2 * norm + penalty.fields_l2 * float((fit.fields**2).sum())

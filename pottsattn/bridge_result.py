@@ -30,9 +30,9 @@ class BridgeFit:
     Attributes
     ----------
     name : str
-        "pseudo-likelihood", "full batch" or "mini-batch": how masked modelling was minimised.
+        "pseudo-likelihood", "full batch" or "mini-batch": how masked modeling was minimized.
     objective : float
-        Penalised objective, nats per site, evaluated for all fits alike in double precision.
+        Penalized objective, nats per site, evaluated for all fits alike in double precision.
     held_out_loss, held_out_difference : float
         Nats per masked site.
     correlation, distance : float
@@ -102,7 +102,7 @@ class Criterion:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Bridge:
-    """Masked modelling beside pseudo-likelihood on one data set.
+    """Masked modeling beside pseudo-likelihood on one data set.
 
     Attributes
     ----------
@@ -260,7 +260,7 @@ def _optima_table(bridge: Bridge) -> str:
         + f" {'seconds':>7}",
     ]
     for fit in bridge.fits:
-        name = fit.name if fit.name == "pseudo-likelihood" else f"masked modelling, {fit.name}"
+        name = fit.name if fit.name == "pseudo-likelihood" else f"masked modeling, {fit.name}"
         lines.append(
             f"   {name:28} {fit.objective:10.6f} {fit.held_out_loss:13.6f} "
             f"{fit.held_out_difference:+10.1e} {fit.correlation:11.6f} {fit.distance:8.1e}"

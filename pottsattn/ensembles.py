@@ -3,7 +3,7 @@
 `sk_potts` is the ensemble of the replica theory: A_ij = A_ji ~ Normal(0, J^2 / L), U = I, no fields
 (docs/theory.md). `generalized` replaces U by a random symmetric zero-sum matrix with
 |U|_F^2 = C - 1, the value of the identity's zero-sum part, so that J keeps its meaning. `chain` is
-the open nearest-neighbour chain and `lattice_2d` the periodic square lattice; both are held sparse
+the open nearest-neighbor chain and `lattice_2d` the periodic square lattice; both are held sparse
 and solved exactly by `pottsattn.exact`.
 """
 

@@ -1,7 +1,7 @@
 """Exact answers for small models, chains and lattices: the ground truth of the tests.
 
 Enumeration visits every one of the C^L sequences (up to 10^6); transfer matrices solve open
-nearest-neighbour chains of any length and small periodic square lattices. Probabilities are plain,
+nearest-neighbor chains of any length and small periodic square lattices. Probabilities are plain,
 log Z in nats.
 """
 
@@ -114,19 +114,19 @@ def enumerate_states(model: PottsModel) -> Enumeration:
 
 
 def solve_chain(model: PottsModel) -> ChainSolution:
-    """Return log Z and marginals of an open chain (couplings between neighbours only).
+    """Return log Z and marginals of an open chain (couplings between neighbors only).
 
     Raises
     ------
     InputError
-        Some couplings are not between neighbours.
+        Some couplings are not between neighbors.
     """
     length, n_states = model.length, model.n_states
     blocks = np.empty((length - 1, n_states, n_states))
     for site, row in enumerate(model.couplings.rows()):
         distant = np.abs(np.arange(length) - site) > 1
         if np.any(row[distant] != 0.0):
-            raise InputError("the transfer matrix needs couplings between neighbours only")
+            raise InputError("the transfer matrix needs couplings between neighbors only")
         if site < length - 1:
             blocks[site] = row[site + 1]
     backward = np.zeros((length, n_states))  # log sum over all sites to the right

@@ -59,7 +59,7 @@ METHOD_MARKERS = {
 }
 METHOD_LABELS = {
     "factored": "factored pseudo-likelihood",
-    "attention": "factored attention, masked modelling",
+    "attention": "factored attention, masked modeling",
     "plm": "plm, full couplings",
 }
 

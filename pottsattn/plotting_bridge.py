@@ -60,7 +60,7 @@ def _couplings(result: Bridge, ax: Axes) -> None:
     ax.set_ylim(-limit, limit)
     ax.set_aspect("equal")
     ax.set_xlabel(r"couplings by pseudo-likelihood ($k_\mathrm{B}T$)")
-    ax.set_ylabel("couplings by masked modelling")
+    ax.set_ylabel("couplings by masked modeling")
     ax.set_title("One site at a time: the same optimum", fontsize=10.5)
     gradient = max(check.gradient_difference for check in result.identity)
     lines = [f"gradients at {len(result.identity)} points\nequal to {gradient:.0e}"]
@@ -138,6 +138,6 @@ def _one_site(result: Bridge, ax: Axes, values: Sequence[float]) -> None:
         markerfacecolor="none",
         markeredgewidth=1.6,
         linestyle="none",
-        label="masked modelling, one site",
+        label="masked modeling, one site",
         zorder=4,
     )

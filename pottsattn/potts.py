@@ -1,4 +1,4 @@
-"""The generalised Potts model: energies and conditionals.
+"""The generalized Potts model: energies and conditionals.
 
     P(s) = exp(-H(s)) / Z,    H(s) = -sum_{i<j} J_ij(s_i, s_j) - sum_i h_i(s_i),
 

@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "bridge",
         _bridge,
-        "Show on your data that masked modelling and pseudo-likelihood coincide, and what masking "
+        "Show on your data that masked modeling and pseudo-likelihood coincide, and what masking "
         "more than one site changes.",
     )
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)

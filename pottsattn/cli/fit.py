@@ -63,7 +63,7 @@ def add_commands(commands: Any) -> None:
         commands,
         "fit",
         _fit,
-        "Infer the couplings by pseudo-likelihood, masked modelling or mean field.",
+        "Infer the couplings by pseudo-likelihood, masked modeling or mean field.",
     )
     fit.add_argument("data", metavar="DATA", help=DATA_HELP)
     fit.add_argument(

@@ -77,7 +77,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="pottsattn",
         description="Factored attention and the inverse Potts problem: sample sequences, infer "
-        "couplings by masked modelling or pseudo-likelihood, predict the learning curves, compare.",
+        "couplings by masked modeling or pseudo-likelihood, predict the learning curves, compare.",
         epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"pottsattn {__version__}")

@@ -115,8 +115,8 @@ def _table(curve: Any) -> str:
     for values in zip(*(getattr(curve, name) for name in names), strict=True):
         lines.append(" ".join(f"{value:14.6g}" for value in values).replace("nan", "  -"))
     lines.append(
-        f"Bayes loss {curve.bayes_loss[0]:.6g}; losses in nats per masked site; "
-        f"phase zone {curve.phase.zone}"
+        f"Bayes loss {curve.bayes_loss[0]:.6g}; ".replace("nan", "-")
+        + f"losses in nats per masked site; phase zone {curve.phase.zone}"
     )
     if curve.mask_mode is not None:
         number = f"{curve.masks} " if curve.masks and curve.masks > 1 else ""

@@ -101,7 +101,7 @@ def _curve_sections(
         figures=panels["learning_curve"],
         caption="Lines: replica theory for infinite systems. Points: mean over instances with its "
         "standard error. First the same ridge everywhere, then at each alpha the ridge that "
-        "minimises the predicted test loss of that estimator. plm lies above its line at small "
+        "minimizes the predicted test loss of that estimator. plm lies above its line at small "
         "alpha: without fields its raw one-hot inputs still act like one (docs/theory.md).",
         table=Table(
             (
@@ -209,7 +209,7 @@ def _example_sections(out: Path, example: Example) -> Iterator[Section]:
     yield Section(
         "Training of the attention layer",
         figures=[ax],
-        caption=f"{setting} One-site masked modelling with Adam; at every visit a sequence shows "
+        caption=f"{setting} One-site masked modeling with Adam; at every visit a sequence shows "
         f"{example.fits['attention'].config['masks']} one-site masks.",
     )
 

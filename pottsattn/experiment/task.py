@@ -115,7 +115,7 @@ def _fit(task: FitTask, train: SequenceDataset) -> FitResult:
         masks=task.masks,
         mask_fraction=task.mask_fraction,
         mask_mode=task.mask_mode or "fresh",
-        # An objective that stays the same is minimised to its optimum.
+        # An objective that stays the same is minimized to its optimum.
         optimizer="adam" if changes else "lbfgs",
         max_steps=task.max_steps if changes else FULL_BATCH_STEPS,
         rng=task.instance.seed,

@@ -1,1 +1,1 @@
-"""Inference of Potts models: pseudo-likelihood solvers and masked modelling."""
+"""Inference of Potts models: pseudo-likelihood solvers and masked modeling."""

@@ -1,4 +1,4 @@
-"""One layer of factored self-attention, the neural network that is a generalised Potts model.
+"""One layer of factored self-attention, the neural network that is a generalized Potts model.
 
 Queries and keys see positions only, values see symbols only:
 

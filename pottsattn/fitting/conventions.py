@@ -1,6 +1,6 @@
 """Penalties and objectives of other pseudo-likelihood programs, in ours and back.
 
-Every program minimises the sum over sites of the same loss under plain squares; what differs is the
+Every program minimizes the sum over sites of the same loss under plain squares; what differs is the
 scale of the data and what a penalty counts. With K = M_eff where the data term is a weighted sum
 over sequences and K = 1 where it is the weighted mean, the objective is
 

@@ -5,7 +5,7 @@ for every a in every sequence with one strict inequality: scaling the row up the
 for ever. So do a state that never occurs at its site, in its field, and, with full blocks, a pair
 of states that occur at their sites but never together.
 
-Where fields are penalised, only couplings may run away: those of full blocks can carry a field,
+Where fields are penalized, only couplings may run away: those of full blocks can carry a field,
 those of factored ones cannot, and are judged without the fields. Symmetric blocks are shared by two
 rows, so that all sites have to be separated at once.
 

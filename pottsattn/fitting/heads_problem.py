@@ -1,6 +1,6 @@
 """Factored couplings with learned color similarity: the objective of all sites together.
 
-J_ij(a, b) = sum_h A^h_ij U^h_ab, penalised by couplings_l2 / (C - 1) sum_{i != j} |P J_ij P|^2_F.
+J_ij(a, b) = sum_h A^h_ij U^h_ab, penalized by couplings_l2 / (C - 1) sum_{i != j} |P J_ij P|^2_F.
 The tensor is never built: the row of one site, sum_h A^h_ij U^h_ab as (L, C, C), is made where its
 loss is taken, by the kernels of full rows, and its gradient G_i is folded at once into
 
@@ -95,7 +95,7 @@ class HeadsProblem:
         return x
 
     def objective(self, x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        """Return the penalised objective, summed over sites, and its gradient."""
+        """Return the penalized objective, summed over sites, and its gradient."""
         data, learn_fields = self.data, self.data.learn_fields
         totals, interactions, similarity = self.views(x)
         scales = self._scales.astype(x.dtype)

@@ -81,7 +81,7 @@ def row_loss_full(
     logits = np.empty(n_states)
     fields_gradient[:] = 0.0
     couplings_gradient[:] = 0.0
-    # Unsigned offsets: signed ones make Numba test for negative indices, which stops vectorisation
+    # Unsigned offsets: signed ones make Numba test for negative indices, which stops vectorization
     # of the inner loops (20 times slower).
     width = np.uint64(n_states)
     block = np.uint64(len(couplings) // length)

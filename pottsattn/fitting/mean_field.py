@@ -52,7 +52,7 @@ def fit_mean_field(
     Returns
     -------
     FitResult
-        Method "mf", symmetric, zero for the last state. Nothing is minimised: `train_loss` and
+        Method "mf", symmetric, zero for the last state. Nothing is minimized: `train_loss` and
         `objective` are the pseudo-likelihood at these parameters, without penalty;
         `gradient_norm` and `optimality_gap` are NaN.
 

@@ -27,7 +27,7 @@ EVALUATION_BATCH = 4096  # sequences
 def masked_losses(network: nn.Module, sequences: Tensor) -> Tensor:
     """Return -log P(s_i | s_-i) for every one-site mask, nats, shape (n_sequences, length).
 
-    The mean over sites is the exact masked-modelling loss, equal to the pseudo-likelihood per site
+    The mean over sites is the exact masked-modeling loss, equal to the pseudo-likelihood per site
     for every value of the parameters (docs/theory.md).
     """
     return _losses(network(sequences), sequences)

@@ -5,7 +5,7 @@ Little-endian, one after the other, nothing between:
     int32    L, q, sequences used, sequences skipped, iterations
     float32  theta, lambda_h, lambda_e, lambda_group, M_eff
     char     alphabet (q)
-    float32  number of neighbours of every sequence, itself included, 0 if skipped
+    float32  number of neighbors of every sequence, itself included, 0 if skipped
     char     focus sequence (L)          the first letter throughout if there is none
     int32    column numbers (L)
     float32  f_i(a) (L, q), h_i(a) (L, q)

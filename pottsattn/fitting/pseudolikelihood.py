@@ -1,4 +1,4 @@
-"""Pseudo-likelihood (plmDCA): every site's row is a penalised softmax regression.
+"""Pseudo-likelihood (plmDCA): every site's row is a penalized softmax regression.
 
 The objective of site i is
 
@@ -6,7 +6,7 @@ The objective of site i is
 
 with R_i as in `pottsattn.fitting.result.Penalty` and weighted means over sequences. For full blocks
 and for factored ones with U = I it is convex, and 2 l2-strongly convex when all parameters are
-penalised, so |gradient|^2 / (4 l2) bounds the distance to the optimum in nats: that bound is the
+penalized, so |gradient|^2 / (4 l2) bounds the distance to the optimum in nats: that bound is the
 stop rule. Rows are independent and solved in parallel (`row_solver`); working memory is one row per
 thread. A symmetric fit has one block per pair of sites and is solved for all sites together
 (`joint_solver`), and so are several heads or a learned color similarity (`heads_fit`), which are
@@ -107,7 +107,7 @@ def fit_pseudolikelihood(
         verdict in double. "double": all in double precision.
     symmetric
         One block per pair of sites, J_ij(a, b) = J_ji(b, a), fitted to all rows at once ("plm");
-        otherwise every row has its own, which takes the memory of one row and parallelises.
+        otherwise every row has its own, which takes the memory of one row and parallelizes.
     n_heads, color_similarity
         H, and "identity" (one head, the default of one head: convex) or "learned", for "factored".
     n_starts, rng
@@ -157,7 +157,7 @@ def fit_pseudolikelihood(
         learn_fields=fields == "learned",
         initial=_check_initial(initial, dataset),
     )
-    # Both rows of a pair penalise the block they share.
+    # Both rows of a pair penalize the block they share.
     couplings_l2 = penalty.couplings_l2 * (2.0 if symmetric else 1.0)
     strength = min([couplings_l2] + [penalty.fields_l2] * data.learn_fields)
     if gradient_tolerance is None and strength == 0.0:

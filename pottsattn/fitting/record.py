@@ -92,7 +92,7 @@ class FitRecord:
     n_sequences, effective_size : int, float
         M and M_eff of the training data.
     objective, train_loss : float
-        Penalised objective, summed over sites; loss without penalty, mean over sites. Nats.
+        Penalized objective, summed over sites; loss without penalty, mean over sites. Nats.
     gradient_norm : float
         Largest Euclidean norm of a site's gradient of the objective (mean over sequences).
     optimality_gap : float

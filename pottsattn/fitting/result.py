@@ -39,7 +39,7 @@ class CouplingErrors:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class FitResult(FitRecord):
-    """A fitted generalised Potts model, and how the fit went (see `FitRecord`).
+    """A fitted generalized Potts model, and how the fit went (see `FitRecord`).
 
     Attributes
     ----------

@@ -59,7 +59,7 @@ class FactoredRows:
         return x
 
     def objective(self, site: int, x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        """Return the penalised objective of a site and its gradient, in the precision of x."""
+        """Return the penalized objective of a site and its gradient, in the precision of x."""
         objective, _, plain = self.judge(site, x)
         n_fields = self.n_fields
         if n_fields:

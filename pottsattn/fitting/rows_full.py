@@ -156,7 +156,7 @@ class FullRows:
         return x
 
     def objective(self, site: int, x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        """Return the penalised objective of a site and its gradient, in the precision of x."""
+        """Return the penalized objective of a site and its gradient, in the precision of x."""
         is_single = x.dtype == np.float32
         frequencies = self.data.single_frequencies if is_single else self.data.frequencies
         scale = (self.single_scales if is_single else self.split.scales)[site]

@@ -1,7 +1,7 @@
 """The joint fit: all rows at once, with one block for each pair of sites, J_ij(a, b) = J_ji(b, a).
 
 The objective is the sum of those of the sites, at points of the coordinates of `coordinates`. What
-plmc, CCMpred and pydca minimise is this objective (see `conventions`).
+plmc, CCMpred and pydca minimize is this objective (see `conventions`).
 
 Reference: Ekeberg et al., Phys. Rev. E 87, 012707 (2013), "symmetric plmDCA".
 """
@@ -86,7 +86,7 @@ class SymmetricProblem:
         return x
 
     def objective(self, x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        """Return the penalised objective, summed over sites, and its gradient."""
+        """Return the penalized objective, summed over sites, and its gradient."""
         data, split, l2 = self.data, self.split, self.data.penalty.couplings_l2
         length, n_states = data.length, data.n_states
         is_single = x.dtype == np.float32

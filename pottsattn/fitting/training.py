@@ -1,4 +1,4 @@
-"""Masked modelling: train a network to predict masked sites from the others.
+"""Masked modeling: train a network to predict masked sites from the others.
 
 With one-site masks the loss is, in expectation over masks, the pseudo-likelihood per site, so that
 the minimum of factored attention is the pseudo-likelihood optimum at the same penalty
@@ -102,7 +102,7 @@ def train_masked(  # type: ignore[misc]
     n_threads: int | None = None,
     progress: Progress | None = None,
 ) -> FitResult | NetworkFit:
-    """Return a network trained by masked modelling.
+    """Return a network trained by masked modeling.
 
     Started by `torchrun`, the processes share every batch; all return the same fit.
 
@@ -345,7 +345,7 @@ def _penalty(
 ) -> Penalty:
     if isinstance(network, MaskedTransformer):
         if ridge is not None or couplings_l2 is not None:
-            raise InputError("a transformer has no couplings to penalise; use weight_decay")
+            raise InputError("a transformer has no couplings to penalize; use weight_decay")
         return Penalty(0.0, 0.0)
     if check_nonnegative("weight_decay", weight_decay) > 0.0:
         raise InputError("weight_decay is for a transformer; factored attention has a ridge")

@@ -64,7 +64,7 @@ class FinalNumbers:
     train_loss : float
         Nats per masked site, each site alone masked.
     gradient_norm, optimality_gap : float
-        Of what was minimised; NaN for fresh masks of a fraction of the sites, whose objective is an
+        Of what was minimized; NaN for fresh masks of a fraction of the sites, whose objective is an
         average over masks, and for transformers.
     """
 

@@ -33,7 +33,7 @@ NUMBERS_AT_ONCE = 1 << 24  # activations of one layer that exist together
 
 
 class MaskedTransformer(nn.Module):
-    """Transformer encoder for masked modelling, built from the parts of torch, without dropout.
+    """Transformer encoder for masked modeling, built from the parts of torch, without dropout.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ __all__ = ["MOVES", "Chains", "Engine", "build_engine", "random_streams"]
 MOVES = ("heat-bath", "metropolis", "swendsen-wang", "wolff")
 MAX_GROUPS = 4
 BINS_PER_CALL = 8  # chains, so that threads cost little
-LARGEST_BINS = 4096  # sites; longer models keep neighbour lists only
+LARGEST_BINS = 4096  # sites; longer models keep neighbor lists only
 
 Advance = Callable[
     [NDArray[np.uint8], NDArray[np.uint32], NDArray[np.float32], int, NDArray[np.float64]], None

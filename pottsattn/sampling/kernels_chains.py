@@ -1,4 +1,4 @@
-"""One chain at a time: factored couplings by incremental colour bins, dense ones by rows.
+"""One chain at a time: factored couplings by incremental color bins, dense ones by rows.
 
 Both take the logits of one site from memory and draw with vectors over the states, padded to
 sixteen; for the rule of a draw see `kernels_lanes`. Bins are changed only when a site flips, two

@@ -1,6 +1,6 @@
 """Cluster moves for ferromagnets without fields: Swendsen-Wang and Wolff.
 
-J_ij(a, b) = A_ij [a = b] with A_ij >= 0. Neighbours in the same state are joined with probability
+J_ij(a, b) = A_ij [a = b] with A_ij >= 0. Neighbors in the same state are joined with probability
 1 - exp(-beta A_ij); Swendsen-Wang gives every cluster a random state, Wolff grows one cluster from
 a random site and gives it another state. A step of either counts as one sweep.
 

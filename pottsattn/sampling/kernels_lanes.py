@@ -1,11 +1,11 @@
 """Chains as SIMD lanes: sequential sweeps of 16, 32 or 64 chains at once.
 
-The logits of site i need sums of couplings over the neighbours j in state c. Each chain is one
+The logits of site i need sums of couplings over the neighbors j in state c. Each chain is one
 lane; "s_j = c" is one bit of a mask; a masked vector addition adds the coupling to the chains it
 concerns. State 0 needs no sum: in the lattice-gas gauge (`tables.lane_tables`) it couples to
 nothing. So logit(a) = f_i(a) + sum_t mixing[t, a] S_t with terms S_t = sum_j values[h_t, ij]
 [s_j = c_t]: H (C - 1) terms for factored couplings, (C - 1)^2 for dense ones. An update costs
-d / 16 vector additions per term for d neighbours, whatever the chains do.
+d / 16 vector additions per term for d neighbors, whatever the chains do.
 
 A draw replaces state o by the first a != o with w_1 + ... + w_a > u Z, w_o left out, and keeps o
 if there is none: states far less probable than o keep their relative weight in single precision.
@@ -280,7 +280,7 @@ def sweep_lanes(
 ) -> None:
     """Advance at most 16 `n_groups` chains in place; n_groups is 1, 2 or 4.
 
-    states (n_chains, L) uint8, streams (n_chains, 4) uint32, betas (n_chains,) float32. Neighbours:
+    states (n_chains, L) uint8, streams (n_chains, 4) uint32, betas (n_chains,) float32. Neighbors:
     starts (L + 1,) int64, neighbors (E,) uint32, values (H, E) float32. fields (L, C) float32, in
     the lattice-gas gauge. Terms: heads h_t and states c_t - 1, int64 (T,), mixing (T, C - 1)
     float32; `is_identity` says that there are C - 1, in order, and mixing is [a = c] + 1. Two

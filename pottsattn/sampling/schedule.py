@@ -57,9 +57,9 @@ class Tempering:
     Attributes
     ----------
     inverse_temperatures : tuple of float, optional
-        The ladder, ascending, ending at 1. Left out, it is found by equal rejection of neighbours.
+        The ladder, ascending, ending at 1. Left out, it is found by equal rejection of neighbors.
     sweeps_per_swap : int
-        Sweeps between exchanges of neighbours.
+        Sweeps between exchanges of neighbors.
     n_tuning : int
         Sweeps of each of the tuning rounds that find the ladder.
     """

@@ -1,10 +1,10 @@
 """Parallel tempering (replica exchange) with a ladder of inverse temperatures.
 
-Neighbours on the ladder exchange temperatures with probability
+Neighbors on the ladder exchange temperatures with probability
 min(1, exp[(beta' - beta) (E' - E)]), even and odd pairs in turn, so that replicas travel (Okabe et
 al., Chem. Phys. Lett. 335, 435, 2001; Syed et al., J. R. Stat. Soc. B 84, 321, 2022). The ladder
 starts at beta = 0, where sequences are drawn afresh at every sweep, and is spaced by equal
-rejection: with r_k the mean rejection of neighbours, the barrier Lambda(beta) = sum of r_k is made
+rejection: with r_k the mean rejection of neighbors, the barrier Lambda(beta) = sum of r_k is made
 a straight line over the rungs (Syed et al., section 5).
 """
 
@@ -32,13 +32,13 @@ TUNING_LADDERS, TUNING_ROUNDS = 4, 4
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TemperingReport:
-    """How well replicas travelled.
+    """How well replicas traveled.
 
     Attributes
     ----------
     inverse_temperatures : float64, shape (n_rungs,)
     swap_rates : float64, shape (n_rungs - 1,)
-        Mean acceptance of exchanges between neighbours.
+        Mean acceptance of exchanges between neighbors.
     n_round_trips : int
         Replicas that went from the first rung to the last and back, all ladders together.
     n_swaps : int
@@ -79,7 +79,7 @@ def _swap(
     rejected: NDArray[np.float64],
     trips: NDArray[np.int64],
 ) -> None:
-    """Exchange neighbours of some ladders; rungs (n, R) holds the chain at every rung.
+    """Exchange neighbors of some ladders; rungs (n, R) holds the chain at every rung.
 
     betas, energies and marks are per chain (n R,); streams (n, 4); rejected (n, R - 1) adds up
     rejection probabilities, trips (n,) round trips. marks: 1 going up, -1 coming down, 0 neither.
@@ -241,7 +241,7 @@ def tune_ladder(
     seeds: np.random.SeedSequence,
     n_threads: int,
 ) -> Array:
-    """Return inverse temperatures from 0 to 1 whose neighbours reject equally often.
+    """Return inverse temperatures from 0 to 1 whose neighbors reject equally often.
 
     A first ladder of 16 rungs is run, its barrier measured, and the ladder spaced anew with about
     2 Lambda + 1 rungs (rejection near one half, the optimum of Syed et al.), four times over.

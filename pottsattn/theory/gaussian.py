@@ -1,7 +1,7 @@
 """Gaussian averages over the fields of one site, and the prox of the softmax cross-entropy.
 
 Given the color y of a site the student's fields are omega = m P e_y + sqrt(q) P z, with
-z ~ Normal(0, I_C) and P = I - 11^T / C. Its fitted fields u minimise cross-entropy + |u - omega|^2
+z ~ Normal(0, I_C) and P = I - 11^T / C. Its fitted fields u minimize cross-entropy + |u - omega|^2
 / (2 V), so that
 
     u + V softmax(u) = omega + V e_y,        p = softmax(u),  S = diag(p) - p p^T.
@@ -279,7 +279,7 @@ def _newton(
         log_norm[node] += norm_step
         if largest < NEWTON_STEP:
             return True
-        if not largest < 2.0:  # too far for the linearisation, or NaN
+        if not largest < 2.0:  # too far for the linearization, or NaN
             return False
     return False
 

@@ -87,7 +87,7 @@ class HeadsCurve:
     test_loss, bayes_loss, train_loss : ndarray, shape (n_alphas,)
         Loss on new sequences, of the true model, and on the training set (without penalty).
     objective : ndarray, shape (n_alphas,)
-        What the fit minimises: training loss and penalty, per sequence.
+        What the fit minimizes: training loss and penalty, per sequence.
     coupling_error : ndarray, shape (n_alphas,)
         |J - J*|^2 / |J*|^2; NaN without couplings.
     converged : ndarray of bool, shape (n_alphas,)

@@ -1,9 +1,9 @@
 """The prox of the softmax cross-entropy with a matrix response, averaged over Gaussian fields.
 
 Fields live in the C - 1 zero-sum directions, the columns of `directions` (E below). For the color y
-of a site the student's fields are omega = M E^T e_y + Q^(1/2) z. Its fitted fields u minimise
+of a site the student's fields are omega = M E^T e_y + Q^(1/2) z. Its fitted fields u minimize
 cross-entropy + (u - omega)^T V^-1 (u - omega) / 2. With R = V^(1/2) and u = omega + R v, v
-minimises
+minimizes
 
     |v|^2 / 2 + log sum_a exp((E u)_a) - (E u)_y,
 

@@ -1,7 +1,7 @@
 """Compiled parts of `finite_masks`: the prox of the masked copies of one site, coupled by a row.
 
 Copy k has fields u_k = omega_k + V_c sum_l f_l + V_p f_k with f_k = c (e_y - softmax(u_k)), which
-minimise c sum_k loss(u_k) + |u - omega|^2 / 2 in the metric of (V_c 1 1^T + V_p I)^-1. Newton's
+minimize c sum_k loss(u_k) + |u - omega|^2 / 2 in the metric of (V_c 1 1^T + V_p I)^-1. Newton's
 method needs matrices of C colors only: with tau = c V_p and d = p / (1 + tau p),
 
     M_k = c S_k (I + tau S_k)^-1 = c (diag d - d d^T / sum d),

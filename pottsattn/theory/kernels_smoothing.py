@@ -289,7 +289,7 @@ def sweep_smoothed(
 
 @njit
 def _fill_laplacian(w: Array, count: Array, n: int, laplacian: Array) -> None:
-    """Write the Laplacian between groups of equal colors, in their normalised coordinates."""
+    """Write the Laplacian between groups of equal colors, in their normalized coordinates."""
     for a in range(n):
         total = 0.0
         for b in range(n):

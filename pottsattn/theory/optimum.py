@@ -53,7 +53,7 @@ def optimal_ridge(
     mask_mode: str = "fresh",
     n_heads: int = 1,
 ) -> LearningCurve:
-    """Return the learning curve at the ridge that minimises the test loss at each alpha.
+    """Return the learning curve at the ridge that minimizes the test loss at each alpha.
 
     The ridge is searched on a logarithmic grid from 1e-4 to 1e3 and refined to about 1e-4 relative.
     Where the smallest test loss lies at an end of that range there is no optimal ridge: the point
@@ -85,7 +85,7 @@ def optimal_mask_fraction(
     mask_mode: str = "fresh",
     n_heads: int = 1,
 ) -> LearningCurve:
-    """Return the learning curve at the mask fraction that minimises the test loss at each alpha.
+    """Return the learning curve at the mask fraction that minimizes the test loss at each alpha.
 
     The mask fraction r is searched between 1e-4 and 0.999 on a grid of log(r / (1 - r)), and every
     interior minimum is refined to about 1e-3 relative. Where the smallest test loss lies at an end

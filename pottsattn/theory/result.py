@@ -57,7 +57,7 @@ class LearningCurve:
     n_heads : int
         Heads of the factored student; 1 for the full one.
     ridge_kind : {"fixed", "optimal"}
-        Whether the ridge was given or minimises the test loss at each alpha.
+        Whether the ridge was given or minimizes the test loss at each alpha.
     mask_mode : {"fresh", "static"} or None
         Whether a sequence shows a new mask at every visit or always the same; None without masks.
     masks : int or None

@@ -8,7 +8,7 @@ sigma^2 = r (1 - r) |w|^2 / C. Averaged over masks, the loss of a site of color 
     grad loss_r  = (1 - r) (pbar - e_y),                   pbar = E_zeta softmax(v),
     K = Hessian  = (1 - r)^2 E_zeta S,                     S = diag(p) - p p^T at p = softmax(v).
 
-The fitted fields minimise loss_r + |u - omega|^2 / (2 V), which has no closed form: a safeguarded
+The fitted fields minimize loss_r + |u - omega|^2 / (2 V), which has no closed form: a safeguarded
 Newton method solves it on every node of `gaussian`. Averages over zeta are one-dimensional
 integrals (`kernels_smoothing`) for any number of colors, so that nothing is sampled here either.
 

@@ -2,7 +2,7 @@
 
 log(m, q, V) is iterated with a coarse rule for the averages over fields. Finer rules then correct
 it by Newton steps, with the Jacobian of the coarse one, until refining no longer moves it; that
-Jacobian also turns what is left into an error of the test loss. Solutions at neighbouring alpha (or
+Jacobian also turns what is left into an error of the test loss. Solutions at neighboring alpha (or
 ridge) continue each other.
 
 References

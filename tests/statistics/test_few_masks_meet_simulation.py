@@ -14,7 +14,7 @@ N_INSTANCES, N_SITES, N_TEST = 6, 20, 2000
 
 
 def fit_row(inputs, signs, rng):
-    """Minimise the loss of the masked copies, with couplings_l2 = RIDGE / (2 alpha share).
+    """Minimize the loss of the masked copies, with couplings_l2 = RIDGE / (2 alpha share).
 
     A copy is a pattern that hides the site; for two colors u = 2 (field of the first color).
     """

@@ -14,7 +14,7 @@ N_INSTANCES, N_SITES, N_TEST, MASKS = 5, 15, 2000, (6, 24)
 
 
 def fit_row(inputs, signs, n_masks, rng):
-    """Minimise mean over masks of log(1 + e^(-signs u)) summed over sequences, plus the ridge.
+    """Minimize mean over masks of log(1 + e^(-signs u)) summed over sequences, plus the ridge.
 
     For two colors u = 2 (field of the first color); returns the couplings and the mean loss.
     """

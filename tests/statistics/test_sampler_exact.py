@@ -48,7 +48,7 @@ def test_a_planted_fault_is_found(model, scope):
     if scope == "row and column":
         strength[:, 0] = FAULT
     faulty = model.scaled(1.0)
-    # Set after the check of symmetry: the kernel sees a row that its neighbours do not.
+    # Set after the check of symmetry: the kernel sees a row that its neighbors do not.
     if model.couplings.is_factored:
         interactions, color_similarity = model.couplings.factors()
         faulty.couplings = Couplings(strength * interactions, color_similarity)

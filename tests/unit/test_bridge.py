@@ -1,4 +1,4 @@
-"""Masked modelling beside pseudo-likelihood: the identity, planted faults, the optima, masks."""
+"""Masked modeling beside pseudo-likelihood: the identity, planted faults, the optima, masks."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_long_chain_has_its_closed_form():
 
 
 def test_transfer_matrix_refuses_distant_couplings(tiny_model):
-    with pytest.raises(InputError, match="neighbours only"):
+    with pytest.raises(InputError, match="neighbors only"):
         solve_chain(tiny_model)
 
 

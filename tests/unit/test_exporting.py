@@ -58,7 +58,7 @@ def test_file_of_plmc_is_read(data):
     assert_allclose(file.site_frequencies, data.site_frequencies(), rtol=1e-6)
 
 
-def test_parameters_of_plmc_minimise_its_objective(data, rng):
+def test_parameters_of_plmc_minimize_its_objective(data, rng):
     file = read_plmc(BY_PLMC)
     blocks = file.couplings.to_dense()
 

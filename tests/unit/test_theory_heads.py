@@ -60,7 +60,7 @@ def test_identity_is_the_factored_student(n_states, scale):
 
 @pytest.mark.parametrize(("n_states", "scale"), [(2, 1.0), (3, 1.5), (4, 2.0)])
 def test_complete_basis_is_the_full_student(n_states, scale):
-    # The full estimator penalises |J|^2, heads |P J P|^2 / (C - 1).
+    # The full estimator penalizes |J|^2, heads |P J P|^2 / (C - 1).
     basis = units(n_states).reshape(-1, n_states, n_states)
     full = learning_curve(n_states, scale, [9.0], 0.4, estimator="full")
     curve = heads_curve(basis, scale, [9.0], 0.4 * (n_states - 1))

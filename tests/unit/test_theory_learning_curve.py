@@ -123,7 +123,7 @@ def test_losses_do_not_depend_on_the_nodes(n_states, scale, n_points, tolerance)
     assert curve.quadrature_error[0] < 1e-4
 
 
-def test_order_of_alphas_and_neighbours_do_not_matter():
+def test_order_of_alphas_and_neighbors_do_not_matter():
     alphas = [8.0, 0.5, 2.0, 2.0, 40.0]
     ridges = [0.1, 1.0, 0.01, 0.01, 5.0]
     together = learning_curve(3, 2.0, alphas, ridges)

@@ -259,7 +259,7 @@ def test_fresh_curves_do_not_depend_on_the_nodes(n_states, scale, n_points):
     assert_allclose(curve.train_loss, other.train_loss, rtol=1e-7)
 
 
-def test_masked_points_do_not_depend_on_their_neighbours():
+def test_masked_points_do_not_depend_on_their_neighbors():
     alphas, fractions = [8.0, 0.5, 2.0, 2.0], [0.3, 0.3, 0.6, 0.3]
     together = learning_curve(2, 1.0, alphas, 0.2, mask_fraction=fractions)
     for i, (alpha, fraction) in enumerate(zip(alphas, fractions, strict=True)):

@@ -402,7 +402,7 @@ def test_history_records_test_loss_and_objective(data):
 
 
 def test_learned_color_similarity_is_found():
-    """A generalised teacher: U is recovered up to scale, sign and gauge."""
+    """A generalized teacher: U is recovered up to scale, sign and gauge."""
     model = generalized(8, 4, 2.0, rng=3)
     drawn = sample(model, 2000, rng=4).dataset
     fit = train_masked(drawn, color_similarity="learned", ridge=0.1, max_steps=600, rng=0)
