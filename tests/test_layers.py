@@ -95,7 +95,7 @@ LAYERS = (
     ),
     ("plotting_sizes",),
     ("report",),
-    ("experiment.page",),
+    ("experiment.page", "fits_page"),
     ("demo.job",),
     ("demo.page",),
     ("demo.run",),

@@ -87,15 +87,7 @@ def add_commands(commands: Any) -> None:
         "--finite-size", action="store_true", help="sweeps: deviations from theory against 1 / L"
     )
 
-    plot.add_argument(
-        "--distances", metavar="FILE", help="fits: rows 'i j ... distance', as for contacts"
-    )
-    plot.add_argument(
-        "--min-separation", type=int, default=6, metavar="N", help="with --distances: least |i - j|"
-    )
-    plot.add_argument(
-        "--cutoff", type=float, default=8.0, metavar="X", help="a contact is closer than this"
-    )
+    _add_distance_options(plot)
     plot.add_argument(
         "--head-maps", action="store_true", help="one factored or attention fit: |A| of every head"
     )
@@ -106,15 +98,17 @@ def add_commands(commands: Any) -> None:
         _report,
         "Write one self-contained page on the files.",
         epilog="Sweeps, with curves to lay beneath their points or the theory for them: curves, "
-        "residuals, finite-size study, tables. Other files: the figure that plot draws of them.",
+        "residuals, finite-size study, tables. Fits alone: how they ended, contacts and maps. "
+        "Other files: the figure that plot draws of them.",
     )
     report.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     report.add_argument("--out", required=True, metavar="PAGE", help="page: .html")
     report.add_argument(
         "--length", type=int, metavar="L", help="sweeps: length to judge (default: longest)"
     )
+    _add_distance_options(report)
     report.set_defaults(observable="test_loss", finite_size=False)  # of other figures
-    report.set_defaults(distances=None, head_maps=False)
+    report.set_defaults(head_maps=False)
 
     cite = add_command(commands, "cite", _cite, "Name the papers behind the package, or a file.")
     cite.add_argument("file", nargs="?", metavar="FILE", help="a file of pottsattn")
@@ -161,6 +155,18 @@ def _plot(arguments: argparse.Namespace) -> int:
     save_figure(ax, arguments.out)
     say(arguments, {"file": arguments.out}, arguments.out)
     return DONE
+
+
+def _add_distance_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--distances", metavar="FILE", help="fits: rows 'i j ... distance', as for contacts"
+    )
+    parser.add_argument(
+        "--min-separation", type=int, default=6, metavar="N", help="with --distances: least |i - j|"
+    )
+    parser.add_argument(
+        "--cutoff", type=float, default=8.0, metavar="X", help="a contact is closer than this"
+    )
 
 
 def _load_all(paths: list[str]) -> dict[str, dict[str, Any]]:
@@ -265,9 +271,15 @@ def _report(arguments: argparse.Namespace) -> int:
         length = arguments.length or max(row.length for row in table.rows)
         sections += sweep_sections(table, curves, length=length)
         summaries[path] = sweep_summary(table, length)
-    if loaded:
+    if set(loaded) == {"fit"}:
+        sections += _fit_sections(loaded["fit"], arguments)
+    elif loaded:
+        if arguments.distances is not None:
+            raise InputError("--distances is for a report of fits; leave it out")
         sections.append(Section("Figure", figures=[_choose_figure(loaded, arguments)]))
     title = "Simulated fits against the replica theory" if tables else "Report"
+    if not tables and set(loaded) == {"fit"}:
+        title = "Fits"
     write_page(arguments.out, title, f"From {', '.join(arguments.files)}.", sections)
     say(
         arguments,
@@ -308,6 +320,16 @@ def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
         plot_couplings(*coupling_pairs(fit, truth), ax, label=label, color=color)
     share_limits(axes)
     return axes[0]
+
+
+def _fit_sections(fits: dict[str, Any], arguments: argparse.Namespace) -> Any:
+    from pottsattn.contacts import read_distances
+    from pottsattn.fits_page import fit_sections
+
+    known = None if arguments.distances is None else read_distances(arguments.distances)
+    return fit_sections(
+        fits, known, min_separation=arguments.min_separation, cutoff=arguments.cutoff
+    )
 
 
 def _contact_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Any:
