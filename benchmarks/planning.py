@@ -19,10 +19,11 @@ import numpy as np
 
 from pottsattn import fit_pseudolikelihood, sample
 from pottsattn.comparison import compare
-from pottsattn.dataset import SequenceDataset, read_dataset, split
+from pottsattn.dataset import SequenceDataset, read_dataset
 from pottsattn.ensembles import ENSEMBLES
 from pottsattn.planning import METHODS, plan
 from pottsattn.planning_result import Plan
+from pottsattn.resampling import split
 
 LENGTH, N_TEST, LARGEST_ERROR = 100, 4000, 0.03
 ENOUGH = 4.0  # sequences per site

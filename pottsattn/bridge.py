@@ -37,13 +37,14 @@ from pottsattn.bridge_identity import check_identity, draw_layers
 from pottsattn.bridge_judge import MAX_PATTERNS, Judge, coupling_pairs_of
 from pottsattn.bridge_result import Bridge
 from pottsattn.couplings import Couplings
-from pottsattn.dataset import SequenceDataset, split
+from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.attention import FactoredAttention
 from pottsattn.fitting.masking import Masking
 from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
 from pottsattn.fitting.record import DEFAULT_RIDGE
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training import train_masked
+from pottsattn.resampling import split
 
 __all__ = ["MASK_FRACTIONS", "MAX_SEQUENCES", "bridge"]
 

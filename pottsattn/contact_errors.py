@@ -110,7 +110,7 @@ def bootstrap_precision(
     n_replicas
         At least 2; the error itself is known to a share 1 / sqrt(2 (n_replicas - 1)).
     identity_threshold
-        Of the clusters, see `pottsattn.dataset.cluster_labels`.
+        Of the clusters, see `pottsattn.resampling.cluster_labels`.
     progress
         Called with (replicas done, replicas).
     **ranking

@@ -21,10 +21,8 @@ from pottsattn._validate import (
     UNKNOWN_POLICIES,
     InputError,
     check_choice,
-    check_generator,
     check_identity_threshold,
     check_n_states,
-    check_positive,
     check_sequences,
     check_weights,
 )
@@ -35,7 +33,7 @@ from pottsattn.weights import WeightedSequences, check_weights_path, read_weight
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SequenceDataset", "cluster_labels", "read_dataset", "read_names", "split"]
+__all__ = ["SequenceDataset", "read_dataset", "read_names"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -433,55 +431,3 @@ def _read_npy(path: Path, n_states: int | None) -> SequenceDataset:
         return SequenceDataset(array, 2 if n_states is None else n_states, origin=origin)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def cluster_labels(dataset: SequenceDataset, identity_threshold: float = 0.8) -> NDArray[np.int64]:
-    """Return the number of the group of related sequences each belongs to, shape (n_sequences,).
-
-    Sequences of an alignment (a data set with an alphabet) are grouped by single-linkage at
-    `identity_threshold`; others are independent, each a group of its own.
-    """
-    if not dataset.alphabet:
-        return np.arange(dataset.n_sequences)
-    from pottsattn.alignment import identity_clusters
-
-    return identity_clusters(dataset.sequences, identity_threshold)
-
-
-def split(
-    dataset: SequenceDataset,
-    fraction: float,
-    *,
-    rng: np.random.Generator | int | None = None,
-    identity_threshold: float = 0.8,
-) -> tuple[SequenceDataset, SequenceDataset]:
-    """Return (kept, held out): a random `fraction` of the sequences is held out.
-
-    Sequences of an alignment (a data set with an alphabet) are held out by whole single-linkage
-    clusters at `identity_threshold`, so that no near-copy of a test sequence is trained on; the
-    fraction is then met as closely as the clusters allow.
-
-    Raises
-    ------
-    InputError
-        `fraction` is not inside (0, 1), or one part would be empty.
-    """
-    if check_positive("fraction", fraction) >= 1.0:
-        raise InputError(f"fraction must be below 1, got {fraction}")
-    generator = check_generator(rng)
-    labels = cluster_labels(dataset, identity_threshold)
-    target = fraction * dataset.n_sequences
-    sizes = np.bincount(labels)
-    held_out = np.zeros(len(sizes), dtype=bool)
-    n_held_out = 0
-    for cluster in generator.permutation(len(sizes)):
-        if n_held_out + sizes[cluster] <= target + 0.5:
-            held_out[cluster] = True
-            n_held_out += int(sizes[cluster])
-    chosen = held_out[labels]
-    if not 0 < n_held_out < dataset.n_sequences:
-        raise InputError(
-            f"cannot hold out a fraction {fraction} of {dataset.n_sequences} sequences in "
-            f"{len(sizes)} clusters: one part would be empty"
-        )
-    return dataset.take(~chosen), dataset.take(chosen)

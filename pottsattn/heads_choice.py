@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from pottsattn._display import html_table
 from pottsattn._validate import ConvergenceWarning, check_at_least
 from pottsattn.comparison import sequence_losses
-from pottsattn.dataset import SequenceDataset, split
+from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
 from pottsattn.fitting.refit import LOOSE_GAP
 from pottsattn.fitting.result import FitResult
+from pottsattn.resampling import split
 
 __all__ = ["HELD_OUT", "MOST_HEADS", "HeadsChoice", "choose_heads"]
 

@@ -14,9 +14,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn.dataset import SequenceDataset, split
+from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
 from pottsattn.planning_result import MeasuredFit
+from pottsattn.resampling import split
 
 __all__ = ["N_PARTS", "Lab", "cut"]
 

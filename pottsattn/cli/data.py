@@ -282,7 +282,7 @@ def _graph(arguments: argparse.Namespace) -> Any:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    from pottsattn.dataset import split
+    from pottsattn.resampling import split
 
     for path in arguments.out:
         check_output(path, arguments.data)

@@ -11,12 +11,11 @@ from pottsattn import InputError, SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn.contact_errors import NullScores, bootstrap_precision, null_scores
 from pottsattn.contacts import rank_contacts
 from pottsattn.couplings import Couplings, frobenius_score
-from pottsattn.dataset import cluster_labels
 from pottsattn.ensembles import chain, sk_potts
 from pottsattn.fitting.mean_field import fit_mean_field
 from pottsattn.fitting.refit import refit
 from pottsattn.fitting.training import train_masked
-from pottsattn.resampling import cluster_bootstrap, uncorrelated_columns
+from pottsattn.resampling import cluster_bootstrap, cluster_labels, uncorrelated_columns
 
 ANY = {"min_separation": 1}
 

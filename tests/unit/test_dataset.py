@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose
 from pottsattn import InputError, SequenceFile
 from pottsattn._storage import content_hash
 from pottsattn.alignment import identity_clusters
-from pottsattn.dataset import SequenceDataset, read_dataset, split
+from pottsattn.dataset import SequenceDataset, read_dataset
+from pottsattn.resampling import split
 
 
 @pytest.fixture

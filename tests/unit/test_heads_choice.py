@@ -9,9 +9,9 @@ from numpy.testing import assert_allclose
 from pottsattn import PottsModel, SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn.comparison import sequence_losses
 from pottsattn.couplings import Couplings
-from pottsattn.dataset import split
 from pottsattn.fitting.refit import LOOSE_GAP
 from pottsattn.heads_choice import HELD_OUT, choose_heads
+from pottsattn.resampling import split
 
 
 @pytest.fixture(scope="module")
