@@ -62,7 +62,7 @@ def uncorrelated_columns(dataset: SequenceDataset, rng: np.random.Generator) -> 
         places = (rng.random() + np.arange(n_sequences)) / n_sequences
         states = np.searchsorted(np.cumsum(frequencies)[:-1], places, side="right")
         sequences[:, site] = rng.permutation(states)
-    return replace(dataset, sequences=sequences, weights=None, model=None)
+    return replace(dataset, sequences=sequences, weights=None, model=None, names=())
 
 
 def cluster_labels(dataset: SequenceDataset, identity_threshold: float = 0.8) -> NDArray[np.int64]:

@@ -50,10 +50,12 @@ def test_the_bootstrap_draws_whole_clusters_by_weight(family):
 
 
 def test_null_columns_keep_frequencies_and_lose_correlations(drawn):
-    weighted = SequenceDataset(drawn.sequences, 3, weights=np.linspace(0.2, 1.0, 300))
+    names = tuple(f"s{m}" for m in range(300))  # of no sequence of the null
+    weighted = SequenceDataset(drawn.sequences, 3, weights=np.linspace(0.2, 1.0, 300), names=names)
     null = uncorrelated_columns(weighted, np.random.default_rng(0))
     assert null.n_sequences == round(weighted.effective_size)
     assert not null.is_weighted
+    assert null.names == ()
     assert_allclose(
         null.site_frequencies(), weighted.site_frequencies(), atol=1.0 / null.n_sequences
     )
