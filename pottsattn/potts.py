@@ -285,7 +285,7 @@ def log_softmax(logits: Array) -> Array:
     return shifted
 
 
-def own_log_p(log_p: Array, sequences: NDArray[np.uint8]) -> Array:
+def own_log_p(log_p: Array, sequences: NDArray[np.integer[Any]]) -> Array:
     """Return log P(s_i), shape (n_sequences, length), of log_p (n_sequences, length, n_states).
 
     Zero where a gap is ignored (the number `n_states`).

@@ -29,7 +29,7 @@ from pottsattn.couplings import sequence_blocks
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
-from pottsattn.potts import log_softmax
+from pottsattn.potts import log_softmax, own_log_p
 
 __all__ = [
     "MutationScan",
@@ -131,7 +131,9 @@ def score_sequences(fit: FitResult | NetworkFit, dataset: SequenceDataset) -> Se
     fit
         Of any method; a transformer has no exponent.
     dataset
-        With the columns of the fit, or more of the same alignment; its weights do not matter.
+        With the columns of the fit, or more of the same alignment; its weights do not matter. Where
+        the fit ignores gaps, sequences with gaps have the pseudo-likelihood of their other sites
+        and no exponent.
 
     Raises
     ------
@@ -142,14 +144,15 @@ def score_sequences(fit: FitResult | NetworkFit, dataset: SequenceDataset) -> Se
     --------
     >>> score_sequences(fit, dataset).exponent.argmax()  # doctest: +SKIP
     """
-    states = states_for(fit, dataset)
+    states = states_for(fit, fit.as_seen(dataset))
     likelihood = np.empty(len(states))
     for block in sequence_blocks(len(states), fit.length * fit.n_states):
         log_p = fit.log_conditionals(states[block])
-        likelihood[block] = _own(log_p, states[block]).sum(axis=1)
+        likelihood[block] = own_log_p(log_p, states[block]).sum(axis=1)
     exponent = np.full(len(states), np.nan)
     if isinstance(fit, FitResult):
-        exponent = -fit.to_model().energy(states)
+        is_whole = (states < fit.n_states).all(axis=1)
+        exponent[is_whole] = -fit.to_model().energy(states[is_whole])
     return SequenceScores(exponent, likelihood, dataset.names)
 
 
@@ -202,14 +205,9 @@ def _likelihood_changes(fit: FitResult, own: NDArray[np.intp]) -> Array:
         moved = logits + (column - column[:, own[site], None]).transpose(1, 0, 2)  # (C, L, C)
         chosen = np.broadcast_to(own, (n_states, length)).copy()
         chosen[:, site] = np.arange(n_states)
-        changes[site] = _own(log_softmax(moved), chosen).sum(axis=1) - wild
+        changes[site] = own_log_p(log_softmax(moved), chosen).sum(axis=1) - wild
         changes[site, own[site]] = 0.0  # not the rounding of two sums
     return changes
-
-
-def _own(log_p: Array, states: NDArray[Any]) -> Array:
-    """Return log P of the states that are there, shape (n_sequences, L)."""
-    return np.take_along_axis(log_p, states[:, :, None].astype(np.intp), axis=2)[:, :, 0]
 
 
 def states_for(fit: FitResult | NetworkFit, dataset: SequenceDataset) -> NDArray[np.uint8]:
@@ -277,6 +275,8 @@ def _translated(
 ) -> NDArray[np.uint8]:
     """Return states of one alphabet as those of the fit."""
     used = np.unique(states)
+    if fit.gap_policy == "ignored":
+        used = used[used < fit.n_states]  # the number beyond the states is a gap
     if not fit.alphabet or not alphabet:
         unknown = [f"state {state}" for state in used if state >= fit.n_states]
     else:
@@ -288,5 +288,6 @@ def _translated(
         )
     if not fit.alphabet or not alphabet:
         return np.ascontiguousarray(states)
-    table = np.array([max(fit.alphabet.find(letter), 0) for letter in alphabet], dtype=np.uint8)
+    found = [max(fit.alphabet.find(letter), 0) for letter in alphabet]
+    table = np.array([*found, fit.n_states], dtype=np.uint8)
     return table[states]

@@ -119,7 +119,7 @@ def _contacts(arguments: argparse.Namespace) -> int:
     ranking.to_csv(arguments.out, known)  # kept if a refit is interrupted
     converged = True
     if arguments.data is not None:
-        data = read_like(arguments, arguments.data, fit)
+        data = fit.as_seen(read_like(arguments, arguments.data, fit))
         shared = {**how, "rng": arguments.seed, "n_threads": arguments.threads}
         if arguments.null is not None:
             null, line = _null(arguments, fit, data, ranking, known, shared)

@@ -76,6 +76,8 @@ def add_commands(commands: Any) -> None:
 
 def _energies(arguments: argparse.Namespace) -> int:
     from pottsattn.files import load_fit
+    import numpy as np
+
     from pottsattn.scoring import score_sequences
 
     if arguments.out is not None:
@@ -87,8 +89,10 @@ def _energies(arguments: argparse.Namespace) -> int:
     report = {"fit": arguments.fit, "data": arguments.data, "csv": arguments.out}
     if arguments.out is not None:
         scores.to_csv(arguments.out)
-        mean = scores.exponent.mean()
-        energy = "no -H (a transformer has no energy)" if mean != mean else f"mean -H {mean:.3f}"
+        known = scores.exponent[np.isfinite(scores.exponent)]
+        energy = f"mean -H {known.mean():.3f}" if len(known) else "no -H"
+        if 0 < len(known) < dataset.n_sequences:
+            energy += f" of the {len(known)} without gaps"
         text = f"{arguments.out}: {dataset.n_sequences} sequences, {energy}, "
         text += f"mean pseudo-log-likelihood {scores.pseudo_log_likelihood.mean():.3f} nats"
     else:

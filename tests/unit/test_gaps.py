@@ -29,6 +29,7 @@ from pottsattn.fitting.rows_full import FullRows
 from pottsattn.fitting.symmetric_problem import SymmetricProblem
 from pottsattn.fitting.training import train_masked
 from pottsattn.fitting.transformer import MaskedTransformer
+from pottsattn.scoring import score_sequences
 
 LENGTH = 6
 PENALTY = Penalty(0.03, 0.02)
@@ -356,3 +357,19 @@ def test_commands(tmp_path, rng, monkeypatch, capsys):
         assert message in err
         assert err.count("\n") == 1
     assert not (tmp_path / "never.h5").exists()
+
+
+def test_scores_of_sequences_with_gaps_count_their_other_sites(rng):
+    letters = SequenceDataset(
+        rng.integers(4, size=(60, LENGTH), dtype=np.uint8), 4, alphabet="-ACG", gap_index=0
+    )
+    fit = fit_pseudolikelihood(letters.ignoring_gaps(), ridge=1.0)
+    scores = score_sequences(fit, letters)
+    seen = letters.ignoring_gaps()
+    log_p = fit.log_conditionals(seen.sequences)
+    for m in range(letters.n_sequences):
+        sites = np.flatnonzero(seen.sequences[m] < 3)
+        expected = log_p[m, sites, seen.sequences[m, sites]].sum()
+        assert_allclose(scores.pseudo_log_likelihood[m], expected)
+        assert np.isnan(scores.exponent[m]) == (len(sites) < LENGTH)
+    assert np.isfinite(scores.exponent).any()
