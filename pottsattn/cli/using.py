@@ -75,9 +75,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _energies(arguments: argparse.Namespace) -> int:
-    from pottsattn.files import load_fit
     import numpy as np
 
+    from pottsattn.files import load_fit
     from pottsattn.scoring import score_sequences
 
     if arguments.out is not None:
