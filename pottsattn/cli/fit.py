@@ -14,13 +14,13 @@ from pottsattn.cli._shell import (
     NOT_CONVERGED,
     add_command,
     add_data_options,
-    bar,
     check_output,
     peak_memory_bytes,
     read_data,
     say,
     say_source,
 )
+from pottsattn.cli._solving import solve, solve_at_chosen_ridge, solve_mean_field
 from pottsattn.cli._training import (
     ONLY_FOR_NETWORKS,
     TRAINED,
@@ -239,8 +239,8 @@ def _run(
     if isinstance(dataset, SequenceFile):
         raise InputError(f"--stream applies to {' and '.join(TRAINED)}, not to {method}")
     if method == "mf":
-        return _solve_mean_field(arguments, dataset)
-    fit = _solve(arguments, dataset, similarity, options)
+        return solve_mean_field(arguments, dataset)
+    fit = solve(arguments, dataset, similarity, options)
     if arguments.errors is not None and not fit.interrupted:
         from pottsattn.fitting.standard_errors import with_standard_errors
 
@@ -352,93 +352,6 @@ def _color_similarity(arguments: argparse.Namespace) -> str:
     return "identity" if is_hdf5 and (arguments.heads or 1) == 1 else "learned"
 
 
-def _solve(
-    arguments: argparse.Namespace,
-    dataset: SequenceDataset,
-    similarity: str,
-    options: dict[str, Any],
-) -> FitResult:
-    from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
-
-    if options.get("ridge") == "auto":
-        return _choose_ridge(arguments, dataset, arguments.method, options)
-    if arguments.heads == "auto":
-        return _choose_heads(arguments, dataset, options)
-    is_joint = arguments.symmetric
-    if arguments.method == "factored":
-        options = {**options, "n_heads": arguments.heads or 1, "color_similarity": similarity}
-        is_joint = similarity == "learned"
-        if is_joint:
-            options |= {"n_starts": arguments.starts or 1, "rng": arguments.seed}
-        elif arguments.starts is not None:
-            raise InputError(
-                "--starts applies to a learned color similarity: with identity the fit is convex"
-            )
-    if arguments.init is not None:
-        from pottsattn.fitting.parameters import initial_parameters
-
-        initial = initial_parameters(arguments.init, dataset)
-        options = {**options, "initial": initial}
-    with bar(arguments.method, "step" if is_joint else "site") as progress:
-        return fit_pseudolikelihood(
-            dataset,
-            arguments.method,
-            symmetric=arguments.symmetric,
-            n_threads=arguments.threads,
-            progress=progress,
-            **options,
-        )
-
-
-def _choose_ridge(
-    arguments: argparse.Namespace,
-    dataset: SequenceDataset,
-    method: str,
-    options: dict[str, Any],
-) -> FitResult:
-    """Return the fit at the ridge with the least approximate leave-one-out loss."""
-    from pottsattn.fitting.ridge_choice import choose_ridge
-
-    if arguments.init is not None:
-        raise InputError("--ridge auto finds its own start; leave out --init")
-    options = {name: value for name, value in options.items() if name != "ridge"}
-    with bar("ridges", "fit") as show:
-        choice = choose_ridge(
-            dataset,
-            method,
-            n_threads=arguments.threads,
-            progress=lambda done: show(done, done + 1),
-            **options,
-        )
-    return choice.fit
-
-
-def _choose_heads(
-    arguments: argparse.Namespace, dataset: SequenceDataset, options: dict[str, Any]
-) -> FitResult:
-    """Return the fit with the number of heads that predicts held-out sequences best."""
-    from pottsattn.heads_choice import choose_heads
-
-    with bar("heads", "fit") as show:
-        return choose_heads(
-            dataset,
-            rng=arguments.seed,
-            n_starts=arguments.starts or 1,
-            n_threads=arguments.threads,
-            progress=lambda done: show(done, done + 1),
-            **options,
-        ).fit
-
-
-def _solve_mean_field(arguments: argparse.Namespace, dataset: SequenceDataset) -> FitResult:
-    from pottsattn.fitting.mean_field import DEFAULT_PSEUDOCOUNT, fit_mean_field
-
-    pseudocount = arguments.pseudocount
-    return fit_mean_field(
-        dataset, pseudocount=DEFAULT_PSEUDOCOUNT if pseudocount is None else pseudocount
-    )
-
-
 def _attend(
     arguments: argparse.Namespace,
     dataset: SequenceDataset | SequenceFile,
@@ -451,7 +364,7 @@ def _attend(
     if options.get("ridge") == "auto":  # the same objective as that of factored rows
         names = ("fields", "fields_l2")
         shared = {name: options[name] for name in names if name in options}
-        chosen = _choose_ridge(arguments, dataset, "factored", shared)  # type: ignore[arg-type]  # no stream
+        chosen = solve_at_chosen_ridge(arguments, dataset, "factored", shared)  # type: ignore[arg-type]  # no stream
         options = options | {"ridge": chosen.ridge}
         path = {"ridge_path": chosen.config["ridge_path"]}
     options |= {
