@@ -25,6 +25,7 @@ LAYERS = (
     ("_partial", "_simd", "alphabets", "memory", "weights"),
     ("_simd_bits", "_simd_masks", "_simd_rows"),
     ("alignment_filters", "alignment_records", "couplings", "kernels_identity"),
+    ("theory.kernels_elimination",),
     ("theory.ensemble", "theory.fixed_point", "theory.kernels_*", "theory.readout"),
     ("theory.closed_forms", "theory.existence", "theory.gaussian", "theory.glass"),
     ("theory.color_fields", "theory.inversion", "theory.smoothed"),

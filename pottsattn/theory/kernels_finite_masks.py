@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._numba import njit
+from pottsattn.theory.kernels_elimination import eliminate
 
 __all__ = ["N_AVERAGES", "sweep_copies"]
 
@@ -131,7 +132,7 @@ def sweep_copies(
                 _add_response(d[k], sums[k], copy_weight * V_common, matrix)
             for a in range(n_states):
                 matrix[a, a] += 1.0
-            _eliminate(matrix, shift, 1)
+            eliminate(matrix, shift, matrix.shape[0], 1)
             largest = 0.0
             for k in range(n):
                 # (I + tau S)^-1 = diag g + tau (g p) (g p)^T / sum d with g = 1 / (1 + tau p)
@@ -169,7 +170,7 @@ def sweep_copies(
                 matrix[a, b] *= V_common
             matrix[a, a] += 1.0
         collective = np.copy(right)
-        _eliminate(matrix, collective, n_states)
+        eliminate(matrix, collective, n_states, n_states)
         for a in range(n_states):
             for b in range(n_states):
                 matrix[a, b] = V_common * ((1.0 if a == b else 0.0) - V_common * collective[a, b])
@@ -221,21 +222,3 @@ def _add_response(d: Array, total: float, scale: float, matrix: Array) -> None:
             matrix[b, a] -= bond
             matrix[a, a] += bond
             matrix[b, b] += bond
-
-
-@njit
-def _eliminate(matrix: Array, right: Array, n_right: int) -> None:
-    """Solve matrix X = right in place; the matrix is positive definite, so no pivoting."""
-    n = matrix.shape[0]
-    for a in range(n):
-        for b in range(a + 1, n):
-            factor = matrix[b, a] / matrix[a, a]
-            for c in range(a + 1, n):
-                matrix[b, c] -= factor * matrix[a, c]
-            for c in range(n_right):
-                right[b, c] -= factor * right[a, c]
-    for a in range(n - 1, -1, -1):
-        for c in range(n_right):
-            for b in range(a + 1, n):
-                right[a, c] -= matrix[a, b] * right[b, c]
-            right[a, c] /= matrix[a, a]

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._numba import njit
+from pottsattn.theory.kernels_elimination import eliminate
 
 __all__ = ["STEPS_PER_POINT", "smooth_softmax", "sweep_smoothed", "tabulate"]
 
@@ -254,7 +255,7 @@ def sweep_smoothed(
                 for b in range(n):
                     matrix[a, b] = stiffness * right[a, b]
                 matrix[a, a] += 1.0
-            _eliminate(matrix, step, n, 1)
+            eliminate(matrix, step, n, 1)
             for a in range(n):
                 step[a, 0] /= math.sqrt(count[a])
                 largest = max(largest, abs(step[a, 0]))
@@ -276,7 +277,7 @@ def sweep_smoothed(
             for b in range(n):
                 matrix[a, b] = stiffness * right[a, b]
             matrix[a, a] += 1.0
-        _eliminate(matrix, right, n, n)
+        eliminate(matrix, right, n, n)
         for a in range(n):
             response += right[a, a]
         weight = weights[node]
@@ -297,20 +298,3 @@ def _fill_laplacian(w: Array, count: Array, n: int, laplacian: Array) -> None:
                 total += count[b] * w[a, b]
                 laplacian[a, b] = -math.sqrt(count[a] * count[b]) * w[a, b]
         laplacian[a, a] = total
-
-
-@njit
-def _eliminate(matrix: Array, right: Array, n: int, n_right: int) -> None:
-    """Solve matrix X = right in place; the matrix is positive definite, so no pivoting."""
-    for a in range(n):
-        for b in range(a + 1, n):
-            factor = matrix[b, a] / matrix[a, a]
-            for c in range(a + 1, n):
-                matrix[b, c] -= factor * matrix[a, c]
-            for c in range(n_right):
-                right[b, c] -= factor * right[a, c]
-    for a in range(n - 1, -1, -1):
-        for c in range(n_right):
-            for b in range(a + 1, n):
-                right[a, c] -= matrix[a, b] * right[b, c]
-            right[a, c] /= matrix[a, a]
