@@ -534,7 +534,7 @@ def test_interrupt_is_130_and_keeps_what_was_trained(method, folder, monkeypatch
         yield show
 
     monkeypatch.chdir(folder)
-    for module in ("fit", "_training"):
+    for module in ("_solving", "_training"):
         monkeypatch.setattr(f"pottsattn.cli.{module}.bar", interrupted)
     before = snapshot(folder)
     out = f"stopped-{method}.h5"
