@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pottsattn._checkpoint import Checkpoint
 from pottsattn._interrupts import interrupts_wait
 from pottsattn._validate import (
     InputError,
@@ -28,7 +29,6 @@ from pottsattn._validate import (
     check_positive,
 )
 from pottsattn.fitting.attention import FactoredAttention
-from pottsattn.fitting.checkpoint import Checkpoint
 from pottsattn.fitting.masking import MaskedBatch, Masking
 from pottsattn.fitting.objective import EVALUATION_BATCH, Objective, mean_loss
 from pottsattn.fitting.record import History

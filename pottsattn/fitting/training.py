@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from pottsattn._checkpoint import Checkpoint
 from pottsattn._numba import n_threads_or_default
 from pottsattn._validate import (
     ConvergenceWarning,
@@ -36,7 +37,6 @@ from pottsattn._validate import (
 )
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.attention import FactoredAttention
-from pottsattn.fitting.checkpoint import Checkpoint
 from pottsattn.fitting.loop import Progress, Recipe, Training
 from pottsattn.fitting.masking import Masking
 from pottsattn.fitting.network_fit import NetworkFit

@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from pottsattn import ConvergenceWarning, FactoredAttention, InputError, SequenceDataset
+from pottsattn._checkpoint import Checkpoint
 from pottsattn._partial import PartialFile
 from pottsattn.ensembles import sk_potts
 from pottsattn.fitting import training
-from pottsattn.fitting.checkpoint import Checkpoint
 from pottsattn.fitting.training import train_masked
 from pottsattn.fitting.transformer import MaskedTransformer
 from pottsattn.reading import SequenceFile
@@ -53,7 +53,7 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def save_every_step(monkeypatch):
     """Let no share of the time bound how often states are written, and no verdict be a warning."""
-    monkeypatch.setattr("pottsattn.fitting.checkpoint.SHARE", math.inf)
+    monkeypatch.setattr("pottsattn._checkpoint.SHARE", math.inf)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
@@ -395,7 +395,8 @@ OPTIONS = "--method attention --max-steps 60 --masks 1 --batch-size 40 --json --
 SAVING = """
 import math, sys, time
 from pottsattn.cli import main
-from pottsattn.fitting import checkpoint, training
+from pottsattn import _checkpoint as checkpoint
+from pottsattn.fitting import training
 
 def save_slowly(self, state, save=checkpoint.Checkpoint.save):
     time.sleep({pause})

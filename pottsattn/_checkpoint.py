@@ -7,12 +7,12 @@ last one and takes its place; nothing is pickled.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from pottsattn._partial import PartialFile
 
@@ -81,7 +81,7 @@ class Checkpoint:
 
 def _cut(item: Any, arrays: dict[str, Any]) -> Any:
     """Return a tree without arrays, which go into `arrays`; numbers stand for them."""
-    if isinstance(item, torch.Tensor):
+    if _is_tensor(item):
         return _kept("tensor", item.detach().cpu().numpy(), arrays)
     if isinstance(item, np.ndarray):
         return _kept("array", item, arrays)
@@ -90,6 +90,11 @@ def _cut(item: Any, arrays: dict[str, Any]) -> Any:
     if isinstance(item, (list, tuple)):
         return {type(item).__name__: [_cut(value, arrays) for value in item]}
     return item  # JSON writes numbers so that they are read as the same bits
+
+
+def _is_tensor(item: Any) -> bool:
+    """Without loading torch: what has none needs none."""
+    return "torch" in sys.modules and isinstance(item, sys.modules["torch"].Tensor)
 
 
 def _kept(kind: str, array: Any, arrays: dict[str, Any]) -> dict[str, str]:
@@ -103,6 +108,8 @@ def _grown(tree: Any, arrays: dict[str, Any]) -> Any:
         return tree
     ((kind, item),) = tree.items()
     if kind == "tensor":
+        import torch
+
         return torch.from_numpy(arrays[item].copy())
     if kind == "array":
         return arrays[item].copy()
