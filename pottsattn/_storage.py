@@ -237,7 +237,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def file_format(path: str | os.PathLike[str]) -> str:
-    """Return the kind of a file: "sequences", "model", "fit", "curve" or "sweep"."""
+    """Return the kind of a file: such as "sequences", "model", "fit" or "curve"."""
     with open_hdf5(path) as file:
         return str(file.attrs["format"]).removeprefix(FORMAT_PREFIX).partition("/")[0]
 

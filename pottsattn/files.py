@@ -11,12 +11,15 @@ from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.potts import PottsModel
+from pottsattn.spatial.run import SpatialRun
 from pottsattn.sweep import SweepTable
 from pottsattn.theory.learning_curve import LearningCurve
 
 __all__ = ["load", "load_fit", "load_model"]
 
-Loaded = SequenceDataset | FitResult | NetworkFit | LearningCurve | PottsModel | SweepTable
+Loaded = (
+    SequenceDataset | FitResult | NetworkFit | LearningCurve | PottsModel | SpatialRun | SweepTable
+)
 
 
 def load_fit(path: str | os.PathLike[str]) -> FitResult | NetworkFit:
@@ -37,6 +40,7 @@ READERS: dict[str, Callable[..., Loaded]] = {
     "fit": load_fit,
     "curve": LearningCurve.load,
     "model": PottsModel.load,
+    "spatial": SpatialRun.load,
     "sweep": SweepTable.load,
 }
 

@@ -1,1 +1,1 @@
-"""Masked autoencoding and contrastive learning with one attention layer on spatial data."""
+"""Spatial masked modeling: one softmax-attention layer on patches that come in areas."""

@@ -37,6 +37,7 @@ from pottsattn._validate import (
 )
 from pottsattn.couplings import Couplings
 from pottsattn.potts import PottsModel
+from pottsattn.spatial.areas import GLOBAL
 
 __all__ = [
     "INTERACTIONS",
@@ -96,7 +97,7 @@ def check_areas(areas: ArrayLike) -> NDArray[np.int64]:
         )
     labels, counts = np.unique(array, return_counts=True)
     if labels[0] < 0:
-        raise InputError(f"areas must be numbered from 0, the global area, found {labels[0]}")
+        raise InputError(f"areas must be numbered from 0, the global area; found {labels[0]}")
     if counts.min() < 2:
         alone = labels[np.argmin(counts)]
         raise InputError(f"area {alone} has one site, which nothing interacts with; merge areas")
@@ -223,6 +224,6 @@ def own_area_share(weights: ArrayLike, areas: ArrayLike) -> AreaShare:
     means = [
         float(values[sites].mean()) if sites.any() else math.nan
         for values in (shares, chance)
-        for sites in (labels == 0, labels > 0)
+        for sites in (labels == GLOBAL, labels != GLOBAL)
     ]
     return AreaShare(shares, *means)

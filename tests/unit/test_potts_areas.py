@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from pottsattn import ConvergenceWarning, InputError, SequenceDataset, exact, sample
-from pottsattn.spatial.area_training import AreaTraining, train_on_areas
+from pottsattn.plotting_areas import plot_area_map, plot_area_shares
+from pottsattn.spatial.areas import random_areas
 from pottsattn.spatial.potts_areas import (
     area_correlation,
     area_model,
     ordering_coupling,
     own_area_share,
 )
+from pottsattn.spatial.potts_training import PottsAreaTraining, train_potts_areas
 
-AREAS = np.random.default_rng(5).permutation(np.repeat(np.arange(5), [9, 3, 3, 3, 3]))
+AREAS = random_areas(21, 9, 3, n_clusters=1, rng=5).labels[0]
 COUPLING = 2.0
 N_SEQUENCES = 2000
 
@@ -92,11 +94,11 @@ def dataset() -> SequenceDataset:
 
 
 @pytest.fixture(scope="module", params=["free", "softmax"])
-def training(request, dataset) -> AreaTraining:
+def training(request, dataset) -> PottsAreaTraining:
     similarity = "identity" if request.param == "free" else COUPLING * np.eye(3)[None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return train_on_areas(
+        return train_potts_areas(
             dataset,
             AREAS,
             attention=request.param,
@@ -129,4 +131,18 @@ def test_the_trace_starts_at_chance_and_ends_with_the_fit(training):
 
 def test_areas_of_another_length_are_refused(dataset):
     with pytest.raises(InputError, match="areas has 4 sites"):
-        train_on_areas(dataset, [0, 0, 1, 1])
+        train_potts_areas(dataset, [0, 0, 1, 1])
+
+
+def test_figures_show_every_area_and_every_curve(training):
+    ax = plot_area_map(training.interactions, AREAS)
+    assert len(ax.lines) == 5
+    (image,) = ax.images
+    rows = np.asarray(image.get_array())
+    assert rows[:9, :9].sum() / rows[:9].sum() == pytest.approx(
+        training.share.global_share, abs=0.02
+    )
+    other = (np.array([0, 10]), np.array([0.4, 0.8]), np.array([0.1, 0.7]))
+    ax = plot_area_shares({"this": training}, others={"another": other})
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["this", "another", "global sites", "local sites"]

@@ -23,14 +23,14 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training import train_masked
 from pottsattn.spatial.potts_areas import AreaShare, check_areas, own_area_share
 
-__all__ = ["AreaTraining", "train_on_areas"]
+__all__ = ["PottsAreaTraining", "train_potts_areas"]
 
 Array = NDArray[np.float64]
 ENTRIES = 40  # of the trace, evenly spaced in the logarithm of the step
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AreaTraining:
+class PottsAreaTraining:
     """A layer trained on sequences with areas.
 
     Attributes
@@ -70,10 +70,10 @@ class AreaTraining:
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else f"NOT converged: {self.message}"
-        return f"AreaTraining({self.share!r}, {self.steps[-1]} steps, {state})"
+        return f"PottsAreaTraining({self.share!r}, {self.steps[-1]} steps, {state})"
 
 
-def train_on_areas(
+def train_potts_areas(
     dataset: SequenceDataset,
     areas: ArrayLike,
     *,
@@ -82,7 +82,7 @@ def train_on_areas(
     max_steps: int = 300,
     rng: np.random.Generator | int | None = None,
     **options: Any,
-) -> AreaTraining:
+) -> PottsAreaTraining:
     """Return one head of factored attention trained by masking, with its shares by the step.
 
     Parameters
@@ -141,7 +141,7 @@ def train_on_areas(
 
     fit = train_masked(dataset, layer, max_steps=max_steps, rng=seed, progress=progress, **options)
     learned = _attention(layer)
-    return AreaTraining(
+    return PottsAreaTraining(
         fit=fit,
         areas=labels,
         interactions=learned,

@@ -1,0 +1,111 @@
+"""Attention to areas, and what it does to the scores, for one softmax layer on patches.
+
+The score of patch q for query p is z_m Phi_{p,m} 1{q visible} + Upsilon_{pq}, m the area of q
+(MASKED A.2 in the project's notes; Huang et al., arXiv:2403.02233). All visible patches of an area
+share z_m Phi_{p,m}, so exp(score) = exp(z_m Phi_{p,m}) exp(Upsilon_{pq}): a query costs one
+exponential per area and one addition per patch instead of one exponential per patch.
+
+A batch holds, for every input, its cluster, its latents z (n_areas,), and a slot for every patch:
+its area if it is visible, n_areas if it is hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pottsattn._numba import njit
+
+__all__ = ["area_attention", "position_weights", "score_gradient"]
+
+Floats = NDArray[np.float64]
+
+
+def position_weights(upsilon: Floats) -> Floats:
+    """Return exp(Upsilon) with every row scaled by its largest entry, shape (P, P)."""
+    weights: Floats = np.exp(upsilon - upsilon.max(axis=1, keepdims=True))
+    return weights
+
+
+@njit
+def area_attention(
+    phi: Any,
+    positions: Any,
+    clusters: Any,
+    latents: Any,
+    slots: Any,
+    queries: Any,
+    weights: Any,
+    attention: Any,
+) -> None:
+    """Fill `attention` (B, P, N), what each query gives to the visible patches of each area.
+
+    `weights` (B, P, N + 1) gets the factor of exp(Upsilon) by slot: a_{pq} = weights[b, p, slot of
+    q] positions[p, q]. Only rows in `queries` (B, P) are filled.
+    """
+    n_inputs, n_patches = slots.shape
+    n_areas = latents.shape[1]
+    sums = np.empty(n_areas + 1)
+    for p in range(n_patches):
+        for b in range(n_inputs):
+            if not queries[b, p]:
+                continue
+            row = weights[b, p]
+            shift = 0.0
+            for m in range(n_areas):
+                row[m] = latents[b, m] * phi[clusters[b], p, m]
+                shift = max(shift, row[m])
+            sums[:] = 0.0
+            for q in range(n_patches):
+                sums[slots[b, q]] += positions[p, q]
+            row[n_areas] = math.exp(-shift)
+            total = row[n_areas] * sums[n_areas]
+            for m in range(n_areas):
+                row[m] = math.exp(row[m] - shift)
+                total += row[m] * sums[m]
+            row /= total
+            for m in range(n_areas):
+                attention[b, p, m] = row[m] * sums[m]
+
+
+@njit
+def score_gradient(
+    positions: Any,
+    clusters: Any,
+    latents: Any,
+    slots: Any,
+    queries: Any,
+    weights: Any,
+    attention: Any,
+    cotangent: Any,
+    phi_gradient: Any,
+    upsilon_gradient: Any,
+) -> None:
+    """Add the gradients in Phi (K, P, N) and Upsilon (P, P) of sum_bpm cotangent attention.
+
+    The softmax gives  d A_m / d s_q = a_q (1{q visible in m} - A_m).
+    """
+    n_inputs, n_patches = slots.shape
+    n_areas = latents.shape[1]
+    table = np.empty(n_areas + 1)
+    row = np.empty(n_patches)
+    for p in range(n_patches):
+        row[:] = 0.0
+        for b in range(n_inputs):
+            if not queries[b, p]:
+                continue
+            mean = 0.0
+            for m in range(n_areas):
+                mean += cotangent[b, p, m] * attention[b, p, m]
+            for m in range(n_areas):
+                push = cotangent[b, p, m] - mean
+                phi_gradient[clusters[b], p, m] += latents[b, m] * attention[b, p, m] * push
+                table[m] = weights[b, p, m] * push
+            table[n_areas] = -weights[b, p, n_areas] * mean
+            for q in range(n_patches):
+                row[q] += table[slots[b, q]]
+        for q in range(n_patches):
+            upsilon_gradient[p, q] += positions[p, q] * row[q]
