@@ -21,7 +21,7 @@ ROOT = Path(pottsattn.__file__).parent
 LAYERS = (
     ("_version", "example"),
     ("_validate",),
-    ("_display", "_interrupts", "_machine", "_numba", "_storage", "graph"),
+    ("_display", "_interrupts", "_machine", "_numba", "_storage", "graph", "images"),
     ("_partial", "_simd", "alphabets", "memory", "weights"),
     ("_checkpoint", "_simd_bits", "_simd_masks", "_simd_rows"),
     ("alignment_filters", "alignment_records", "couplings", "kernels_identity"),
