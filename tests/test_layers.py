@@ -48,7 +48,7 @@ LAYERS = (
     ("sampling.result", "sampling.traces"),
     ("sampling.judging",),
     ("sampling.job",),
-    ("fitting.record", "fitting.attention", "fitting.transformer", "torch_data"),
+    ("fitting.record", "fitting.attention", "fitting.transformer", "torch_data", "spatial.layer"),
     ("fitting.result", "fitting.network_fit", "fitting.masking"),
     ("fitting.gathered_loss", "fitting.training_data", "fitting.workers"),
     ("fitting.objective",),

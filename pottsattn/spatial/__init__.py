@@ -1,0 +1,1 @@
+"""Masked autoencoding and contrastive learning with one attention layer on spatial data."""
