@@ -21,7 +21,7 @@ ROOT = Path(pottsattn.__file__).parent
 LAYERS = (
     ("_version", "example"),
     ("_validate",),
-    ("_display", "_interrupts", "_machine", "_numba", "_storage", "graph"),
+    ("_display", "_interrupts", "_machine", "_numba", "_storage", "graph", "images"),
     ("_partial", "_simd", "alphabets", "memory", "weights"),
     ("_checkpoint", "_simd_bits", "_simd_masks", "_simd_rows"),
     ("alignment_filters", "alignment_records", "couplings", "kernels_identity"),
@@ -73,7 +73,7 @@ LAYERS = (
     ("fitting.leave_one_out", "fitting.refit"),
     ("fitting.ridge_choice", "fitting.standard_errors"),
     ("run_time", "sweep"),
-    ("spatial.areas", "spatial.kernels_*"),
+    ("spatial.areas", "spatial.kernels_*", "spatial.layer"),
     ("spatial.inputs",),
     ("spatial.objectives", "spatial.recipe"),
     ("spatial.mean_field", "spatial.measures", "spatial.run"),
