@@ -265,11 +265,12 @@ def test_a_killed_run_goes_on_to_the_same_bits(objective, tmp_path, monkeypatch)
 
     with pytest.raises(KilledError):
         train_areas(areas, recipe, checkpoint=path, checkpoint_seconds=0.0, progress=kill)
-    with pytest.raises(InputError, match="mask_ratio: 0.5 there, 0.25 here"):
+    with pytest.raises(InputError, match=r"mask_ratio: 0\.5 there, 0\.25 here"):
         train_areas(areas, dataclasses.replace(recipe, mask_ratio=0.25), checkpoint=path)
     again = train_areas(areas, recipe, checkpoint=path)
     assert again.resumed_from == 7  # the step that was killed had not been written
     assert equal(whole, again)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_interrupt_returns_what_is_done():
