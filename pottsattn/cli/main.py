@@ -20,6 +20,7 @@ from pottsattn.cli import (
     judging,
     pages,
     planning,
+    spatial,
     sweeping,
     theory,
     using,
@@ -94,6 +95,7 @@ def build_parser() -> Parser:
         export,
         theory,
         sweeping,
+        spatial,
     ):
         group.add_commands(commands)
     parser.set_defaults(commands=commands)

@@ -29,6 +29,8 @@ PAPERS = {
     "333 (2008)",
     "replica": "B. Loureiro et al., Learning Gaussian mixtures with generalized linear models, "
     "NeurIPS 34 (2021), arXiv:2106.03791",
+    "spatial": "Y. Huang, Z. Wen, Y. Chi, Y. Liang, A theoretical analysis of self-supervised "
+    "learning for vision transformers, ICLR 2025, arXiv:2403.02233",
     "rng": "D. Blackman, S. Vigna, Scrambled linear pseudorandom number generators, ACM Trans. "
     "Math. Softw. 47, 36 (2021)",
     "swendsen-wang": "R. H. Swendsen, J.-S. Wang, Nonuniversal critical dynamics in Monte Carlo "
@@ -47,6 +49,7 @@ PAPERS_OF = {
     "transformer": ("transformer", "attention"),
     "factored": ("attention", "plm"),
     "mf": ("mf", "apc"),
+    "spatial": ("spatial",),
 }
 
 
@@ -73,7 +76,9 @@ def add_commands(commands: Any) -> None:
         "true model: true against learned couplings. One fit: its training, or the scores of its "
         "pairs and the ridges tried; with --head-maps its heads. Fits and --distances: precision "
         "by rank, of one fit also its contact map. Several trained fits: their training. One "
-        "sampled data set: its chains. Another data set: the frequencies of its states.",
+        "sampled data set: its chains. Another data set: the frequencies of its states. Spatial "
+        "runs: one, its time courses, or with --maps its attention over training; several on the "
+        "same areas, their maps side by side; else own-area attention against the gap.",
     )
     plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")
@@ -90,6 +95,9 @@ def add_commands(commands: Any) -> None:
     _add_distance_options(plot)
     plot.add_argument(
         "--head-maps", action="store_true", help="one factored or attention fit: |A| of every head"
+    )
+    plot.add_argument(
+        "--maps", action="store_true", help="spatial runs: attention maps of chosen patches"
     )
 
     report = add_command(
@@ -108,7 +116,7 @@ def add_commands(commands: Any) -> None:
     )
     _add_distance_options(report)
     report.set_defaults(observable="test_loss", finite_size=False)  # of other figures
-    report.set_defaults(head_maps=False)
+    report.set_defaults(head_maps=False, maps=False)
 
     cite = add_command(commands, "cite", _cite, "Name the papers behind the package, or a file.")
     cite.add_argument("file", nargs="?", metavar="FILE", help="a file of pottsattn")
@@ -201,6 +209,12 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
         return _curve_figure(loaded, arguments)
     if arguments.finite_size or arguments.length is not None:
         raise InputError("--finite-size and --length are for sweeps; leave them out")
+    if kinds == {"spatial"}:
+        from pottsattn.plotting_spatial import figure_runs
+
+        return figure_runs(list(loaded["spatial"].values()), maps=arguments.maps)[0]
+    if arguments.maps:
+        raise InputError("--maps is for spatial runs; leave it out")
     truths = [*loaded.get("model", {}).values()]
     truths += [data.model for data in loaded.get("sequences", {}).values() if data.model]
     if "fit" in kinds and kinds <= {"fit", "sequences", "model"} and len(truths) == 1:
@@ -215,7 +229,7 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
     found = ", ".join(f"{len(files)} {kind}" for kind, files in loaded.items())
     raise InputError(
         f"no figure for {found}; expected curves and sweeps, fits with one data set that holds the "
-        "true model, one fit, several trained ones, or one data set"
+        "true model, one fit, several trained ones, one data set, or spatial runs"
     )
 
 
@@ -271,6 +285,10 @@ def _report(arguments: argparse.Namespace) -> int:
         length = arguments.length or max(row.length for row in table.rows)
         sections += sweep_sections(table, curves, length=length)
         summaries[path] = sweep_summary(table, length)
+    if "spatial" in loaded:
+        from pottsattn.spatial_page import spatial_sections
+
+        sections += spatial_sections(loaded.pop("spatial"))
     if set(loaded) == {"fit"}:
         sections += _fit_sections(loaded["fit"], arguments)
     elif loaded:

@@ -53,6 +53,7 @@ def train_areas(
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    keep_checkpoint: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpatialRun:
     """Return a layer trained by gradient descent from Q = 0. Ctrl-C returns what is done.
@@ -95,12 +96,12 @@ def train_areas(
         "areas": hashlib.sha256(areas.labels.tobytes()).hexdigest(),
     }
     resumed_from = None
-    interrupted = False
+    interrupted = is_whole = False
     with ExitStack() as stack:
         saved = None
         if checkpoint is not None:
             saved = Checkpoint(Path(checkpoint), config, checkpoint_seconds)
-            stack.callback(lambda: saved.close())
+            stack.callback(lambda: saved.close(remove=is_whole and not keep_checkpoint))
             state = saved.load()
             if state is not None:
                 training.restore(state)
@@ -119,6 +120,7 @@ def train_areas(
             if saved is not None:
                 saved.save(training.state())
         training.finish()
+        is_whole = not interrupted
     return SpatialRun(
         objective=recipe.objective,
         areas=areas,

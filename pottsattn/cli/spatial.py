@@ -1,0 +1,191 @@
+"""The command `spatial`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pottsattn._validate import InputError
+from pottsattn.cli._shell import (
+    DONE,
+    INTERRUPTED,
+    NOT_CONVERGED,
+    add_command,
+    bar,
+    check_output,
+    say,
+)
+
+if TYPE_CHECKING:
+    from pottsattn.spatial.areas import PatchAreas
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command of this module."""
+    spatial = add_command(
+        commands,
+        "spatial",
+        _spatial,
+        "Train one softmax-attention layer on patches that come in areas, by masked "
+        "reconstruction or by contrast, and measure which areas patches attend to.",
+        epilog="The data and the measures are told in docs/spatial.md.",
+    )
+    data = spatial.add_argument_group("patches and areas")
+    data.add_argument("--patches", type=int, metavar="P", help="number of patches")
+    data.add_argument("--global-area", type=int, metavar="C1", help="patches of the global area")
+    data.add_argument("--local-area", type=int, metavar="CS", help="patches of every local area")
+    data.add_argument(
+        "--clusters", type=int, metavar="K", help="clusters, each with its own areas (default: 2)"
+    )
+    data.add_argument(
+        "--grid",
+        metavar="ROWSxCOLUMNS",
+        help="areas are connected pieces of an image of that many patches (default: areas are "
+        "random sets of patches)",
+    )
+    data.add_argument(
+        "--areas",
+        metavar="FILE.npy",
+        help="areas of your own instead: integers (clusters, patches), or labeled images "
+        "(clusters, rows, columns); 0 is the global area, of images the most frequent label",
+    )
+    data.add_argument(
+        "--latent-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="strength of the features (default: 0.5 1.5 for mae, 0.9 1.1 for contrastive)",
+    )
+    training = spatial.add_argument_group("training")
+    training.add_argument("--objective", default="mae", metavar="NAME", help="mae or contrastive")
+    training.add_argument("--steps", type=int, default=300, metavar="N", help="gradient steps")
+    training.add_argument(
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        help="(default: 0.2 P for mae, 20 P for contrastive)",
+    )
+    training.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="new inputs per cluster and step (default: 24 for mae, 48 for contrastive)",
+    )
+    training.add_argument(
+        "--mask-ratio", type=float, default=0.5, metavar="R", help="share of hidden patches"
+    )
+    training.add_argument(
+        "--temperature", type=float, default=0.5, metavar="X", help="of the contrastive loss"
+    )
+    training.add_argument(
+        "--masks",
+        default="sampled",
+        metavar="NAME",
+        help="mae: sampled, or mean-field for the average over masks",
+    )
+    training.add_argument(
+        "--freeze-positions", action="store_true", help="learn no position-position correlations"
+    )
+    training.add_argument(
+        "--record-every", type=int, metavar="N", help="steps (default: a hundredth of them)"
+    )
+    spatial.add_argument("--out", required=True, metavar="FILE", help="run to write (.h5)")
+
+
+def _spatial(arguments: argparse.Namespace) -> int:
+    from pottsattn.spatial.recipe import SpatialRecipe
+    from pottsattn.spatial.training import train_areas
+
+    check_output(arguments.out, arguments.areas)
+    latents = arguments.latent_range
+    recipe = SpatialRecipe(
+        objective=arguments.objective,
+        n_steps=arguments.steps,
+        learning_rate=arguments.learning_rate,
+        batch_size=arguments.batch_size,
+        mask_ratio=arguments.mask_ratio,
+        latent_range=None if latents is None else (latents[0], latents[1]),
+        temperature=arguments.temperature,
+        masks=arguments.masks,
+        train_positions=not arguments.freeze_positions,
+        record_every=arguments.record_every,
+    )
+    areas = _areas(arguments)
+    with bar(recipe.objective, "step") as progress:
+        run = train_areas(
+            areas,
+            recipe,
+            seed=arguments.seed,
+            checkpoint=arguments.out,
+            keep_checkpoint=True,
+            progress=progress,
+        )
+    run.save(arguments.out)
+    if not run.interrupted:
+        Path(f"{arguments.out}.partial").unlink(missing_ok=True)
+    report = {"file": arguments.out, **run.to_dict()}
+    say(arguments, report, f"{arguments.out}: {run!r}, {run.seconds:.1f} s")
+    if run.interrupted:
+        return INTERRUPTED
+    return DONE if run.converged else NOT_CONVERGED
+
+
+def _areas(arguments: argparse.Namespace) -> PatchAreas:
+    from pottsattn.spatial.areas import grid_areas, random_areas
+
+    sizes = {
+        "--patches": arguments.patches,
+        "--global-area": arguments.global_area,
+        "--local-area": arguments.local_area,
+    }
+    if arguments.areas is not None:
+        given = [name for name, value in sizes.items() if value is not None]
+        given += ["--clusters"] if arguments.clusters is not None else []
+        given += ["--grid"] if arguments.grid is not None else []
+        if given:
+            raise InputError(f"--areas says all about the areas; leave out {', '.join(given)}")
+        return _read_areas(arguments.areas)
+    missing = [name for name, value in sizes.items() if value is None]
+    if missing:
+        raise InputError(f"spatial needs {', '.join(missing)} (or --areas FILE.npy)")
+    areas = (arguments.global_area, arguments.local_area)
+    options = {
+        "n_clusters": 2 if arguments.clusters is None else arguments.clusters,
+        "rng": arguments.seed,
+    }
+    if arguments.grid is None:
+        return random_areas(arguments.patches, *areas, **options)
+    rows, columns = _grid(arguments.grid)
+    if rows * columns != arguments.patches:
+        raise InputError(
+            f"a grid of {arguments.grid} has {rows * columns} patches, --patches says "
+            f"{arguments.patches}"
+        )
+    return grid_areas(rows, columns, *areas, **options)
+
+
+def _grid(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"--grid is written as ROWSxCOLUMNS such as 6x8, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def _read_areas(path: str) -> PatchAreas:
+    import numpy as np
+
+    from pottsattn.spatial.areas import PatchAreas
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"cannot read {path}: not a .npy file of numbers ({error})") from error
+    try:
+        return PatchAreas.from_images(array) if array.ndim == 3 else PatchAreas(array)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
