@@ -95,11 +95,11 @@ def plot_area_shares(
     ):
         ax.axhline(chance, color=color, linewidth=0.8, alpha=0.5, zorder=1)
         ax.plot([], [], color=color, linewidth=1.8, label=name)
-    ax.set_xscale("symlog", linthresh=1.0, subs=range(2, 10))
+    ax.set_xscale("symlog", linthresh=1.0, linscale=0.3, subs=range(2, 10))
     ax.set_xlim(left=0.0)
     ax.set_ylim(0.0, 1.02)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set_xlabel("training steps")
     ax.set_ylabel("share in the own area")
-    ax.legend(fontsize=7.5, frameon=False)
+    ax.legend(fontsize=7.5, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return ax
