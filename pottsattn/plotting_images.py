@@ -16,6 +16,8 @@ from pottsattn.spatial.image_training import ImageAttention
 
 __all__ = ["figure_image_attention", "plot_image_attention"]
 
+COLOR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
+
 
 def plot_image_attention(
     result: ImageAttention, query: int, ax: Axes | None = None, *, highest: float | None = None
@@ -89,7 +91,9 @@ def figure_image_attention(
     assert figure is not None
     image = axes[0].images[0]
     assert isinstance(image, AxesImage)
-    figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, label="attention over uniform")
+    ticks = [tick for tick in COLOR_TICKS if tick <= highest]
+    label = "attention over uniform"
+    figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, label=label, ticks=ticks)
     return axes
 
 

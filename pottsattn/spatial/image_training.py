@@ -43,13 +43,14 @@ from pottsattn.spatial.layer import (
     draw_visible,
     reconstruction_loss,
 )
+from pottsattn.spatial.measures import diversity
+from pottsattn.spatial.recipe import OBJECTIVES
 
-__all__ = ["OBJECTIVES", "ImageAttention", "train_on_images"]
+__all__ = ["ImageAttention", "train_on_images"]
 
 Array = NDArray[np.float64]
 Progress = Callable[[int, int], None]
-OBJECTIVES = ("reconstruction", "contrastive")
-RATES = {"reconstruction": 0.05, "contrastive": 3.0}  # per patch; f(X) is a mean over patches
+RATES_PER_PATCH = {"mae": 0.05, "contrastive": 3.0}  # f(X) is a mean over patches
 TEST_SHARE = 0.3
 TEST_BATCH = 256
 STILL_FALLS = 0.01  # of the loss, between the last fifth of the steps and the one before
@@ -62,7 +63,7 @@ class ImageAttention:
     Attributes
     ----------
     objective : str
-        "reconstruction" (masked autoencoding) or "contrastive".
+        "mae" (masked autoencoding) or "contrastive".
     grid : tuple of int
         Rows and columns of patches.
     weights : ndarray, shape (dim, dim)
@@ -110,7 +111,7 @@ class ImageAttention:
     @property
     def map_diversity(self) -> float:
         """The diversity of the mean attention: 0 if places do not matter, whatever images do."""
-        return float(_diversity(self.attention))
+        return diversity(self.attention[None])
 
     @property
     def neighbor_attention(self) -> float:
@@ -123,9 +124,9 @@ class ImageAttention:
 def train_on_images(
     images: Array,
     *,
-    objective: str = "reconstruction",
+    objective: str = "mae",
     patch_size: int = 1,
-    mask_fraction: float = 0.5,
+    mask_ratio: float = 0.5,
     n_steps: int = 400,
     batch_size: int = 64,
     learning_rate: float | None = None,
@@ -144,15 +145,15 @@ def train_on_images(
         As `images.digits` and `images.read_images` give them. A random 30 % of them are for
         testing.
     objective
-        "reconstruction" (masked autoencoding) or "contrastive".
+        "mae" (masked autoencoding) or "contrastive".
     patch_size
         Side of the patches in pixels.
-    mask_fraction
+    mask_ratio
         Of patches, in training and in testing.
     n_steps, batch_size
         Steps, and images drawn for each.
     learning_rate
-        0.05 n_patches for reconstruction and 3 n_patches for contrastive learning if left out.
+        0.05 n_patches for "mae" and 3 n_patches for "contrastive" if left out.
     temperature
         tau of the contrastive loss.
     query
@@ -182,9 +183,9 @@ def train_on_images(
     if n_patches < 2:
         raise InputError("images must have at least 2 patches, got 1; use a smaller patch_size")
     if learning_rate is None:
-        learning_rate = RATES[objective] * n_patches
+        learning_rate = RATES_PER_PATCH[objective] * n_patches
     check_positive("learning_rate", learning_rate)
-    is_masked = objective == "reconstruction"
+    is_mae = objective == "mae"
     where = choose_device(device)
     rng = check_generator(rng)
     train, test = _standardized(patches, rng.permutation(n_images))
@@ -201,10 +202,10 @@ def train_on_images(
                 chosen = torch.randint(len(train), (batch_size,), generator=generator)
                 batch = train[chosen.to(where)]
                 first, second = (
-                    draw_visible(batch_size, n_patches, mask_fraction, generator).to(where)
+                    draw_visible(batch_size, n_patches, mask_ratio, generator).to(where)
                     for _ in range(2)
                 )
-                loss = _loss(layer, batch, first, second, None if is_masked else temperature)
+                loss = _loss(layer, batch, first, second, None if is_mae else temperature)
                 (gradient,) = torch.autograd.grad(loss, layer.weights)
                 with torch.no_grad():
                     layer.weights.sub_(learning_rate * gradient)
@@ -217,7 +218,7 @@ def train_on_images(
     except KeyboardInterrupt:
         if not losses:
             raise
-    attention, judged = _judge(layer, test, mask_fraction, generator)
+    attention, judged = _judge(layer, test, mask_ratio, generator)
     converged, message = _verdict(np.array(losses), n_steps)
     rows, columns = (size // patch_size for size in np.shape(images)[1:3])
     return ImageAttention(
@@ -231,11 +232,11 @@ def train_on_images(
         losses=np.array(losses),
         config={
             "patch_size": patch_size,
-            "mask_fraction": mask_fraction,
+            "mask_ratio": mask_ratio,
             "n_steps": n_steps,
             "batch_size": batch_size,
             "learning_rate": learning_rate,
-            "temperature": None if is_masked else temperature,
+            "temperature": None if is_mae else temperature,
             "query": query,
             "start_scale": start_scale,
         },
@@ -274,26 +275,26 @@ def _standardized(patches: Array, order: NDArray[np.int64]) -> tuple[Tensor, Ten
 
 
 def _judge(
-    layer: SpatialAttention, test: Tensor, mask_fraction: float, generator: torch.Generator
+    layer: SpatialAttention, test: Tensor, mask_ratio: float, generator: torch.Generator
 ) -> tuple[Array, tuple[float, float, float]]:
     """Return the mean attention; diversity and the two relative errors of test images."""
     n_patches = test.shape[1]
     attention = torch.zeros((n_patches, n_patches), dtype=torch.float64, device=test.device)
-    diversity = of_layer = of_visible = of_mean_image = 0.0
+    of_pairs = of_layer = of_visible = of_mean_image = 0.0
     for start in range(0, len(test), TEST_BATCH):
         patches = test[start : start + TEST_BATCH]
-        visible = draw_visible(len(patches), n_patches, mask_fraction, generator).to(test.device)
+        visible = draw_visible(len(patches), n_patches, mask_ratio, generator).to(test.device)
         with torch.no_grad():
             output, maps = layer(patches, visible)
         attention += maps.sum(dim=0)
-        diversity += float(_diversity(maps.cpu().numpy()).sum())
+        of_pairs += diversity(maps.cpu().numpy()) * len(patches)
         seen = visible.to(patches)[..., None]
         mean_visible = (patches * seen).sum(dim=1, keepdim=True) / seen.sum(dim=1, keepdim=True)
         of_layer += float(reconstruction_loss(output, patches, visible)) * len(patches)
         of_visible += float(reconstruction_loss(mean_visible, patches, visible)) * len(patches)
         nothing = torch.zeros_like(patches)
         of_mean_image += float(reconstruction_loss(nothing, patches, visible)) * len(patches)
-    measures = (diversity / len(test), of_layer / of_mean_image, of_visible / of_mean_image)
+    measures = (of_pairs / len(test), of_layer / of_mean_image, of_visible / of_mean_image)
     return (attention / len(test)).cpu().numpy(), measures
 
 
@@ -310,14 +311,6 @@ def _verdict(losses: Array, n_steps: int) -> tuple[bool, str]:
     if abs(change) > STILL_FALLS:
         return False, f"the loss changed by {100 * change:+.1f} % over the last {fifth} steps"
     return True, f"the loss changed by {100 * change:+.2f} % over the last {fifth} steps"
-
-
-def _diversity(attention: Array) -> Array:
-    """Return 1 - mean over p != p' of cos(a_p, a_p') of maps, shape (..., P, P) to (...)."""
-    n_patches = attention.shape[-1]
-    unit = attention / np.linalg.norm(attention, axis=-1, keepdims=True)
-    of_sum = (unit.sum(axis=-2) ** 2).sum(axis=-1)  # |sum_p u_p|^2 = P + sum of cosines
-    return 1.0 - (of_sum - n_patches) / (n_patches * (n_patches - 1))
 
 
 def _distances(grid: tuple[int, int]) -> Array:
