@@ -1,7 +1,7 @@
 """Attention to areas, and what it does to the scores, for one softmax layer on patches.
 
 The score of patch q for query p is z_m Phi_{p,m} 1{q visible} + Upsilon_{pq}, m the area of q
-(MASKED A.2 in the project's notes; Huang et al., arXiv:2403.02233). All visible patches of an area
+(Huang et al., arXiv:2403.02233; docs/spatial.md). All visible patches of an area
 share z_m Phi_{p,m}, so exp(score) = exp(z_m Phi_{p,m}) exp(Upsilon_{pq}): a query costs one
 exponential per area and one addition per patch instead of one exponential per patch.
 
