@@ -2,9 +2,10 @@
 
     python benchmarks/spatial.py [PART]
 
-PART is "reconstruction", "contrastive", "caveats", "phases", "positions", "mean-field", "cost" or
-"all". Seeds change partitions, masks and latents. Numbers are lowest - highest of the seeds. Every
-part checks what docs/spatial.md says of it and the script exits with 1 if something does not hold.
+PART is "reconstruction", "contrastive", "caveats", "starts", "phases", "positions", "mean-field",
+"cost" or "all". Seeds change partitions, masks and latents. Numbers are lowest - highest of the
+seeds. Every part checks what docs/spatial.md says of it; the script exits with 1 if something does
+not hold.
 """
 
 from __future__ import annotations
@@ -153,6 +154,28 @@ def caveats() -> bool:
     return good
 
 
+def starts() -> bool:
+    """Contrastive learning from random starts, which break the symmetry of its queries."""
+    print("contrastive from random Phi and Upsilon, z in [.9, 1.1], 300 steps, P = 36")
+    print("C1,Cs   start  local to global  own, local    div at start  at end")
+    cases: list[Case] = [
+        (36, *pair, 2, SpatialRecipe("contrastive", start_scale=scale))
+        for pair in ((18, 3), (12, 6), (8, 7))
+        for scale in (0.03, 0.3, 1.0)
+    ]
+    good = True
+    for case, runs in zip(cases, run_cases(cases), strict=True):
+        first = [run.history.diversity[0] for run in runs]
+        print(
+            f"{sizes(case)[3:]:6}  {case[4].start_scale:5}  "
+            f"{shown(runs, 'attention_to_global'):15}  {shown(runs, 'own_attention_local'):12}  "
+            f"{min(first):.2f}-{max(first):.2f}     {shown(runs, 'diversity')}"
+        )
+        if case[4].start_scale < 1.0:
+            good &= bool((every(runs, "attention_to_global") > 0.98).all())
+    return good
+
+
 def phases() -> bool:
     """Which comes first for a local query, leaving the global area or finding its own."""
     recipe = SpatialRecipe(learning_rate=2.0, n_steps=240, record_every=4)
@@ -297,6 +320,7 @@ PARTS = {
     "reconstruction": reconstruction,
     "contrastive": contrastive,
     "caveats": caveats,
+    "starts": starts,
     "phases": phases,
     "positions": positions,
     "mean-field": mean_field,
