@@ -66,23 +66,25 @@ def plot_correlations(run: SpatialRun, ax: Axes | None = None) -> Axes:
     ax.axhline(0.0, color=GRAY, linewidth=0.6, zorder=0)
     times = run.phase_times
     marks = {"leaves the global area": times.decoupled, "finds its own area": times.grown}
-    for height, (text, step) in zip((0.97, 0.88), marks.items(), strict=True):
+    for text, step in marks.items():
         if np.isfinite(step):
             ax.axvline(step, color=GRAY, linewidth=0.8, linestyle=":", zorder=0)
             ax.annotate(
-                f"{text}, t = {step:.0f}",
-                (step, height),
+                text,
+                (step, 0.99),
                 xycoords=("data", "axes fraction"),
-                xytext=(4, 0),
+                xytext=(-2, 0),
                 textcoords="offset points",
                 fontsize=7,
                 color=GRAY,
+                rotation=90,
+                ha="right",
                 va="top",
             )
     ax.set_xlabel("gradient steps")
     ax.set_ylabel(r"mean correlation $\Phi$ ($e_p^T Q v$)")
     ax.set_title(_title(run), fontsize=10)
-    ax.legend(fontsize=7, frameon=False, loc="best")
+    _legend_below(ax)
     return ax
 
 
@@ -97,13 +99,13 @@ def plot_attention_courses(run: SpatialRun, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("gradient steps")
     ax.set_ylabel("attention to visible patches")
     ax.set_title(_title(run), fontsize=10)
-    ax.legend(fontsize=7, frameon=False, loc="best")
+    _legend_below(ax)
     return ax
 
 
 def figure_run(run: SpatialRun) -> list[Axes]:
     """Return the axes of a new figure with both time courses of a run."""
-    axes = new_figure(2, width=4.8, height=3.6)
+    axes = new_figure(2, width=4.8, height=4.0)
     plot_attention_courses(run, axes[0])
     plot_correlations(run, axes[1])
     return axes
@@ -214,6 +216,10 @@ def plot_gaps(runs: Sequence[SpatialRun], ax: Axes | None = None) -> Axes:
 
 def _title(run: SpatialRun) -> str:
     return f"{NAMES[run.objective]}, gap {run.areas.information_gap:+.2f}"
+
+
+def _legend_below(ax: Axes) -> None:
+    ax.legend(fontsize=7, frameon=False, ncol=2, loc="upper center", bbox_to_anchor=(0.5, -0.17))
 
 
 def _layout(areas: PatchAreas) -> tuple[NDArray[np.int64], tuple[int, int]]:

@@ -90,6 +90,14 @@ def add_commands(commands: Any) -> None:
         "--freeze-positions", action="store_true", help="learn no position-position correlations"
     )
     training.add_argument(
+        "--start-scale",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="standard deviation of the correlations at the start; above 0 it breaks the symmetry "
+        "of queries under contrast",
+    )
+    training.add_argument(
         "--record-every", type=int, metavar="N", help="steps (default: a hundredth of them)"
     )
     spatial.add_argument("--out", required=True, metavar="FILE", help="run to write (.h5)")
@@ -111,6 +119,7 @@ def _spatial(arguments: argparse.Namespace) -> int:
         temperature=arguments.temperature,
         masks=arguments.masks,
         train_positions=not arguments.freeze_positions,
+        start_scale=arguments.start_scale,
         record_every=arguments.record_every,
     )
     areas = _areas(arguments)

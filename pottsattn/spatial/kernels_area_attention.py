@@ -1,7 +1,7 @@
 """Attention to areas, and what it does to the scores, for one softmax layer on patches.
 
 The score of patch q for query p is z_m Phi_{p,m} 1{q visible} + Upsilon_{pq}, m the area of q
-(MASKED A.2 in the project's notes; Huang et al., arXiv:2403.02233). All visible patches of an area
+(Huang et al., arXiv:2403.02233; docs/spatial.md). All visible patches of an area
 share z_m Phi_{p,m}, so exp(score) = exp(z_m Phi_{p,m}) exp(Upsilon_{pq}): a query costs one
 exponential per area and one addition per patch instead of one exponential per patch.
 
@@ -30,7 +30,7 @@ def position_weights(upsilon: Floats) -> Floats:
     return weights
 
 
-@njit
+@njit(fastmath={"contract"})
 def area_attention(
     phi: Any,
     positions: Any,
@@ -48,9 +48,15 @@ def area_attention(
     """
     n_inputs, n_patches = slots.shape
     n_areas = latents.shape[1]
-    sums = np.empty(n_areas + 1)
-    for p in range(n_patches):
-        for b in range(n_inputs):
+    columns = positions.T.copy()  # of all queries at once, so that sums run along memory
+    sums = np.empty((n_areas + 1, n_patches))
+    for b in range(n_inputs):
+        sums[:] = 0.0
+        for q in range(n_patches):
+            slot_sums, column = sums[slots[b, q]], columns[q]
+            for p in range(n_patches):
+                slot_sums[p] += column[p]
+        for p in range(n_patches):
             if not queries[b, p]:
                 continue
             row = weights[b, p]
@@ -58,20 +64,17 @@ def area_attention(
             for m in range(n_areas):
                 row[m] = latents[b, m] * phi[clusters[b], p, m]
                 shift = max(shift, row[m])
-            sums[:] = 0.0
-            for q in range(n_patches):
-                sums[slots[b, q]] += positions[p, q]
             row[n_areas] = math.exp(-shift)
-            total = row[n_areas] * sums[n_areas]
+            total = row[n_areas] * sums[n_areas, p]
             for m in range(n_areas):
                 row[m] = math.exp(row[m] - shift)
-                total += row[m] * sums[m]
+                total += row[m] * sums[m, p]
             row /= total
             for m in range(n_areas):
-                attention[b, p, m] = row[m] * sums[m]
+                attention[b, p, m] = row[m] * sums[m, p]
 
 
-@njit
+@njit(fastmath={"contract"})
 def score_gradient(
     positions: Any,
     clusters: Any,
@@ -90,12 +93,12 @@ def score_gradient(
     """
     n_inputs, n_patches = slots.shape
     n_areas = latents.shape[1]
-    table = np.empty(n_areas + 1)
-    row = np.empty(n_patches)
-    for p in range(n_patches):
-        row[:] = 0.0
-        for b in range(n_inputs):
+    table = np.zeros((n_areas + 1, n_patches))
+    columns = np.zeros((n_patches, n_patches))  # of Upsilon, by key
+    for b in range(n_inputs):
+        for p in range(n_patches):
             if not queries[b, p]:
+                table[:, p] = 0.0
                 continue
             mean = 0.0
             for m in range(n_areas):
@@ -103,9 +106,12 @@ def score_gradient(
             for m in range(n_areas):
                 push = cotangent[b, p, m] - mean
                 phi_gradient[clusters[b], p, m] += latents[b, m] * attention[b, p, m] * push
-                table[m] = weights[b, p, m] * push
-            table[n_areas] = -weights[b, p, n_areas] * mean
-            for q in range(n_patches):
-                row[q] += table[slots[b, q]]
+                table[m, p] = weights[b, p, m] * push
+            table[n_areas, p] = -weights[b, p, n_areas] * mean
         for q in range(n_patches):
-            upsilon_gradient[p, q] += positions[p, q] * row[q]
+            column, slot_pushes = columns[q], table[slots[b, q]]
+            for p in range(n_patches):
+                column[p] += slot_pushes[p]
+    for p in range(n_patches):
+        for q in range(n_patches):
+            upsilon_gradient[p, q] += positions[p, q] * columns[q, p]

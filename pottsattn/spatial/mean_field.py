@@ -4,9 +4,9 @@ Given that query p is hidden, the number of other visible patches of its own are
 hypergeometric. It is summed over by the Gauss rule of its law, which is exact for small areas.
 Given that number v, any other patch of the own area is visible with probability v / (C - 1) and one
 elsewhere with (P - n_hidden - v) / (P - C); its weight in the softmax is replaced by the mean, as
-if areas were large. That is the mean field of MASKED A.10 in the project's notes, there with one
-probability for all patches, here conditional on the own area, which takes its largest error away
-and keeps inputs whose area is hidden. Latents are a Latin hypercube of strata.
+if areas were large. Conditioning on the own area takes away most of the error of a plain mean field
+(one probability for all patches) and keeps inputs whose whole area is hidden. Latents are a Latin
+hypercube of strata.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def diversity(attention: NDArray[np.float64]) -> float:
     n = rows.shape[1]
     total = np.einsum("bpq->bq", rows)
     cosines = (np.einsum("bq,bq->b", total, total) - n) / (n * (n - 1))
-    return float(1.0 - cosines.mean())
+    return max(0.0, float(1.0 - cosines.mean()))  # rounding can leave -1e-16
 
 
 def _diversity_of(attended: AttendedBatch, law: InputLaw) -> float:

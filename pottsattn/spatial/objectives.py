@@ -3,7 +3,7 @@
 Gradient descent on Q from 0 never leaves the span of e_p v^T and e_p e_q^T when features v and
 position encodings e are orthonormal, so that Phi_{p,(k,m)} = e_p^T Q v_{k,m} and
 Upsilon_{pq} = e_p^T Q e_q are the layer; dimensions never appear. With A_m the attention that
-query p gives to the visible patches of area m, and n its own area (MASKED A.3, A.5):
+query p gives to the visible patches of area m, and n its own area (docs/spatial.md):
 
 - masked reconstruction of a hidden patch p: 1/2 [z_n^2 (1 - A_n)^2 + sum_{m != n} z_m^2 A_m^2];
 - contrastive: f_m = z_m mean_p A_{p,m}; -tau log softmax of <f(X+), f(X')> / tau over the other

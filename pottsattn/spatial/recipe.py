@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pottsattn._validate import InputError, check_at_least, check_choice, check_positive
+from pottsattn._validate import (
+    InputError,
+    check_at_least,
+    check_choice,
+    check_nonnegative,
+    check_positive,
+)
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.inputs import InputLaw
 
@@ -29,7 +35,7 @@ class SpatialRecipe:
         "mae": reconstruct hidden patches. "contrastive": tell the other view of the same input
         from the views of other inputs.
     n_steps
-        Steps of gradient descent from Q = 0.
+        Steps of gradient descent.
     learning_rate
         Default 0.2 P for "mae", 20 P for "contrastive".
     batch_size
@@ -46,6 +52,10 @@ class SpatialRecipe:
         of one over the area (`pottsattn.spatial.mean_field`); for "mae" alone.
     train_positions
         False keeps Upsilon at 0.
+    start_scale
+        Standard deviation of Phi and Upsilon at the start. From 0 all queries of contrastive
+        learning stay alike for good, since its loss does not tell them apart; a random start
+        breaks that symmetry.
     record_every
         Steps between two entries of the history; default a hundredth of the steps.
 
@@ -64,6 +74,7 @@ class SpatialRecipe:
     temperature: float = 0.5
     masks: str = "sampled"
     train_positions: bool = True
+    start_scale: float = 0.0
     record_every: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +87,7 @@ class SpatialRecipe:
         if self.learning_rate is not None:
             check_positive("learning_rate", self.learning_rate)
         check_positive("temperature", self.temperature)
+        check_nonnegative("start_scale", self.start_scale)
         if self.masks == "mean-field" and self.objective != "mae":
             raise InputError(
                 "the mean field replaces the masks of reconstruction, objective mae; contrastive "

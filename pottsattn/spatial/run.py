@@ -142,7 +142,7 @@ class SpatialRun:
 
     @property
     def excess_loss_ratio(self) -> float:
-        """Loss above the smallest possible, over its value at Q = 0, hidden patches; NaN for CL."""
+        """Loss above the smallest possible over its value at the start; NaN for contrastive."""
         if self.objective != "mae":
             return math.nan
         return float(self.history.excess[-1] / self.history.excess[0])

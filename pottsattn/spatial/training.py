@@ -38,7 +38,7 @@ from pottsattn.spatial.run import AttentionMaps, SpatialHistory, SpatialRun
 
 __all__ = ["train_areas"]
 
-TRAINING, EVALUATION, RATES, STRATA = range(4)  # streams of a seed
+TRAINING, EVALUATION, RATES, STRATA, START = range(5)  # streams of a seed
 EVALUATION_INPUTS = 64  # per cluster
 N_LOCAL_MAPS = 3
 MAP_INPUTS = 256
@@ -56,7 +56,7 @@ def train_areas(
     keep_checkpoint: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpatialRun:
-    """Return a layer trained by gradient descent from Q = 0. Ctrl-C returns what is done.
+    """Return a layer trained by gradient descent. Ctrl-C returns what is done.
 
     Parameters
     ----------
@@ -147,13 +147,20 @@ class _Training:
         self._mean_field = MeanField.of(self._law, self._rng(STRATA))
         self._queries = _watched(areas)
         self._map_steps = {round(share * recipe.n_steps) for share in MAP_TIMES}
-        self.layer = AreaLayer.zero(areas)
+        self.layer = self._start()
         self.done = 0
         self._rows: list[dict[str, float]] = []
         self._maps: list[tuple[int, NDArray[np.float64]]] = []
 
     def _rng(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *stream])
+
+    def _start(self) -> AreaLayer:
+        zero, scale, rng = AreaLayer.zero(self._areas), self._recipe.start_scale, self._rng(START)
+        exists = (self._areas.sizes > 0)[:, None, :]
+        phi = scale * exists * rng.standard_normal(zero.phi.shape)
+        trained = scale if self._recipe.train_positions else 0.0
+        return AreaLayer(phi, trained * rng.standard_normal(zero.upsilon.shape))
 
     @property
     def is_over(self) -> bool:
