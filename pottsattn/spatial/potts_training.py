@@ -1,0 +1,158 @@
+"""Factored attention trained on sequences with areas, and its concentration on them by the step.
+
+The layer is that of `pottsattn.fitting.attention`, with one head and without fields. Softmax
+attention starts from S = 0, uniform attention, as the spatial layer starts from Q = 0. With
+A_ij = g / (n - 1) in an area of n sites all rows of A have the sum g, so softmax attention with
+U = g I is the true model when every row is uniform over its own area. Free attention starts from
+A = 0 with U = I.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from pottsattn._validate import InputError, check_at_least, check_choice, check_generator
+from pottsattn.dataset import SequenceDataset
+from pottsattn.fitting.attention import ATTENTIONS, FactoredAttention
+from pottsattn.fitting.result import FitResult
+from pottsattn.fitting.training import train_masked
+from pottsattn.spatial.potts_areas import AreaShare, check_areas, own_area_share
+
+__all__ = ["PottsAreaTraining", "train_potts_areas"]
+
+Array = NDArray[np.float64]
+ENTRIES = 40  # of the trace, evenly spaced in the logarithm of the step
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PottsAreaTraining:
+    """A layer trained on sequences with areas.
+
+    Attributes
+    ----------
+    fit : FitResult
+        With `converged` and `message`.
+    areas : integer array, shape (length,)
+        The area of every site: 0 is the global one.
+    interactions : array, shape (length, length)
+        A_ij learned, or attention a_ij; zero diagonal.
+    share : AreaShare
+        Of `interactions`.
+    steps : integer array, shape (n,)
+        From 0; fewer than asked for if the training was interrupted.
+    global_shares, local_shares : arrays, shape (n,)
+        Means of the own-area share after these steps; NaN before the first step of free attention,
+        where A = 0.
+    """
+
+    fit: FitResult
+    areas: NDArray[np.int64]
+    interactions: Array
+    share: AreaShare
+    steps: NDArray[np.int64]
+    global_shares: Array
+    local_shares: Array
+
+    @property
+    def converged(self) -> bool:
+        """Whether the training converged."""
+        return self.fit.converged
+
+    @property
+    def message(self) -> str:
+        """How the training ended."""
+        return self.fit.message
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else f"NOT converged: {self.message}"
+        return f"PottsAreaTraining({self.share!r}, {self.steps[-1]} steps, {state})"
+
+
+def train_potts_areas(
+    dataset: SequenceDataset,
+    areas: ArrayLike,
+    *,
+    attention: str = "free",
+    color_similarity: str | ArrayLike = "identity",
+    max_steps: int = 300,
+    rng: np.random.Generator | int | None = None,
+    **options: Any,
+) -> PottsAreaTraining:
+    """Return one head of factored attention trained by masking, with its shares by the step.
+
+    Parameters
+    ----------
+    dataset
+        Sequences, such as those of `potts_areas.area_model`; fields are not learned.
+    areas : integers, shape (length,)
+        The area of every site, by which the shares are measured; the training does not see it.
+    attention
+        "free" or "softmax".
+    color_similarity : str or array, shape (1, n_states, n_states)
+        U, as in `FactoredAttention`.
+    max_steps, rng, **options
+        As in `train_masked`; without checkpoints.
+
+    Raises
+    ------
+    InputError
+        A wrong option, or areas of another number of sites.
+
+    Warns
+    -----
+    ConvergenceWarning
+        The training objective was still changing.
+    """
+    labels = check_areas(areas)
+    if len(labels) != dataset.length:
+        raise InputError(f"areas has {len(labels)} sites, the sequences {dataset.length}")
+    check_choice("attention", attention, ATTENTIONS)
+    check_at_least("max_steps", max_steps, 1)
+    seed = int(check_generator(rng).integers(2**63))
+    layer = FactoredAttention(
+        dataset.length,
+        dataset.n_states,
+        attention=attention,
+        color_similarity=color_similarity,
+        fields="none",
+        generator=torch.Generator().manual_seed(seed),
+    )
+    with torch.no_grad():
+        if attention == "softmax":
+            layer.scores.zero_()
+    recorded = set(np.geomspace(1, max_steps, ENTRIES).round().astype(int).tolist())
+    trace = [(0, own_area_share(_attention(layer), labels))]
+
+    def record(done: int, total: int) -> None:
+        if done in recorded or done == total:
+            trace.append((done, own_area_share(_attention(layer), labels)))
+
+    outer = options.pop("progress", None)
+
+    def progress(done: int, total: int) -> None:
+        record(done, total)
+        if outer is not None:
+            outer(done, total)
+
+    fit = train_masked(dataset, layer, max_steps=max_steps, rng=seed, progress=progress, **options)
+    learned = _attention(layer)
+    return PottsAreaTraining(
+        fit=fit,
+        areas=labels,
+        interactions=learned,
+        share=own_area_share(learned, labels),
+        steps=np.array([step for step, _ in trace]),
+        global_shares=np.array([share.global_share for _, share in trace]),
+        local_shares=np.array([share.local_share for _, share in trace]),
+    )
+
+
+@torch.no_grad()
+def _attention(layer: FactoredAttention) -> Array:
+    weights: Array = layer.attention_weights()[0].double().cpu().numpy()
+    return weights
