@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 	@echo "open demo-report/report.html"
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
