@@ -1,0 +1,1 @@
+"""Instance representations from masked views of sequences (extreme masking), and their judges."""
