@@ -15,22 +15,19 @@ import hashlib
 import os
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 
 from pottsattn._checkpoint import Checkpoint
 from pottsattn._numba import n_threads_or_default
 from pottsattn._validate import (
     ConvergenceWarning,
     InputError,
-    check_at_least,
     check_choice,
     check_generator,
     check_nonnegative,
@@ -46,7 +43,7 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training_data import TrainingData
 from pottsattn.fitting.training_verdict import Ending, final_numbers, judge
 from pottsattn.fitting.transformer import MaskedTransformer
-from pottsattn.fitting.workers import choose_device, join_workers
+from pottsattn.fitting.workers import choose_device, join_workers, limit_threads
 from pottsattn.reading import SequenceFile
 
 __all__ = ["PRECISIONS", "masked_losses", "train_masked"]
@@ -255,7 +252,7 @@ def train_masked(  # type: ignore[misc]
     started = time.perf_counter()
     with ExitStack() as stack:
         workers = stack.enter_context(join_workers(chosen))
-        stack.enter_context(_threads(n_threads, workers.count))
+        stack.enter_context(limit_threads(n_threads, workers.count))
         stored = None
         if checkpoint is not None and workers.leads:
             facts = {**config, "penalty": asdict(penalty), "data": data.fingerprint()}
@@ -364,18 +361,3 @@ def _fingerprint(network: Network) -> str:
     for name, tensor in network.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _threads(n_threads: int | None, n_workers: int) -> Iterator[None]:
-    """Set the threads of torch; the kernels see to theirs, and BLAS keeps to one meanwhile."""
-    before = torch.get_num_threads()
-    if n_threads is not None:
-        torch.set_num_threads(check_at_least("threads", n_threads, 1))
-    elif n_workers > 1:
-        torch.set_num_threads(max(1, before // n_workers))
-    try:
-        with threadpool_limits(limits=1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)

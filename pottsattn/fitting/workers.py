@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import distributed, nn
 
 from pottsattn._machine import worker_rank
-from pottsattn._validate import InputError
+from pottsattn._validate import InputError, check_at_least
 
-__all__ = ["Workers", "choose_device", "join_workers"]
+__all__ = ["Workers", "choose_device", "join_workers", "limit_threads"]
 
 Anything = TypeVar("Anything")
 
@@ -54,6 +55,20 @@ class Workers:
         if self.count > 1:
             distributed.all_reduce(tensor)
         return tensor
+
+    def gather(self, tensor: torch.Tensor, dim: int = 0) -> torch.Tensor:
+        """Return the tensors of all processes, of one shape, joined along `dim`.
+
+        For losses of all of them that every process computes in full: the gradient of its own part
+        is multiplied by the number of processes, over which `wrap` takes the mean.
+        """
+        if self.count == 1:
+            return tensor
+        parts = [torch.empty_like(tensor) for _ in range(self.count)]
+        distributed.all_gather(parts, tensor.detach().contiguous())
+        scaled = self.count * tensor
+        parts[self.rank] = scaled - (scaled - tensor).detach()
+        return torch.cat(parts, dim=dim)
 
     def from_leader(self, item: Anything) -> Anything:
         """Return what the leading process passed."""
@@ -110,3 +125,18 @@ def choose_device(name: str) -> torch.device:
     if index >= n_devices:
         raise InputError(f"device is {name}, torch finds {n_devices or 'no'} CUDA devices; use cpu")
     return torch.device("cuda", index)
+
+
+@contextmanager
+def limit_threads(n_threads: int | None, n_workers: int) -> Iterator[None]:
+    """Set the threads of torch; the kernels see to theirs, and BLAS keeps to one meanwhile."""
+    before = torch.get_num_threads()
+    if n_threads is not None:
+        torch.set_num_threads(check_at_least("threads", n_threads, 1))
+    elif n_workers > 1:
+        torch.set_num_threads(max(1, before // n_workers))
+    try:
+        with threadpool_limits(limits=1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
