@@ -10,6 +10,7 @@ from pottsattn._validate import InputError
 from pottsattn.dataset import SequenceDataset
 from pottsattn.fitting.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
+from pottsattn.instances.result import InstanceRun
 from pottsattn.potts import PottsModel
 from pottsattn.spatial.run import SpatialRun
 from pottsattn.sweep import SweepTable
@@ -18,7 +19,14 @@ from pottsattn.theory.learning_curve import LearningCurve
 __all__ = ["load", "load_fit", "load_model"]
 
 Loaded = (
-    SequenceDataset | FitResult | NetworkFit | LearningCurve | PottsModel | SpatialRun | SweepTable
+    SequenceDataset
+    | FitResult
+    | InstanceRun
+    | NetworkFit
+    | LearningCurve
+    | PottsModel
+    | SpatialRun
+    | SweepTable
 )
 
 
@@ -39,6 +47,7 @@ READERS: dict[str, Callable[..., Loaded]] = {
     "sequences": SequenceDataset.load,
     "fit": load_fit,
     "curve": LearningCurve.load,
+    "instances": InstanceRun.load,
     "model": PottsModel.load,
     "spatial": SpatialRun.load,
     "sweep": SweepTable.load,

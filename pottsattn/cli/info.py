@@ -113,7 +113,7 @@ def _describe(arguments: argparse.Namespace) -> int:
         with open_hdf5(path) as file:
             report = {"format": str(file.attrs["format"]), "content_hash": None}
             for name, value in file.attrs.items():
-                if name in ("provenance", "config", "phase"):
+                if name in ("provenance", "config", "phase", "scores"):
                     report[name] = json.loads(value)
                 elif name == "columns":
                     continue

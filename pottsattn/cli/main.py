@@ -17,6 +17,7 @@ from pottsattn.cli import (
     export,
     fit,
     info,
+    instancing,
     judging,
     pages,
     planning,
@@ -96,6 +97,7 @@ def build_parser() -> Parser:
         theory,
         sweeping,
         spatial,
+        instancing,
     ):
         group.add_commands(commands)
     parser.set_defaults(commands=commands)
