@@ -31,6 +31,8 @@ PAPERS = {
     "NeurIPS 34 (2021), arXiv:2106.03791",
     "spatial": "Y. Huang, Z. Wen, Y. Chi, Y. Liang, A theoretical analysis of self-supervised "
     "learning for vision transformers, ICLR 2025, arXiv:2403.02233",
+    "instances": "Z. Wu, Z. Lai, X. Sun, S. Lin, Extreme masking for learning instance and "
+    "distributed visual representations, Trans. Mach. Learn. Res. (2023), arXiv:2206.04667",
     "rng": "D. Blackman, S. Vigna, Scrambled linear pseudorandom number generators, ACM Trans. "
     "Math. Softw. 47, 36 (2021)",
     "swendsen-wang": "R. H. Swendsen, J.-S. Wang, Nonuniversal critical dynamics in Monte Carlo "
@@ -50,6 +52,7 @@ PAPERS_OF = {
     "factored": ("attention", "plm"),
     "mf": ("mf", "apc"),
     "spatial": ("spatial",),
+    "instances": ("instances", "attention", "rng"),
 }
 
 
@@ -78,7 +81,9 @@ def add_commands(commands: Any) -> None:
         "by rank, of one fit also its contact map. Several trained fits: their training. One "
         "sampled data set: its chains. Another data set: the frequencies of its states. Spatial "
         "runs: one, its time courses, or with --maps its attention over training; several on the "
-        "same areas, their maps side by side; else own-area attention against the gap.",
+        "same areas, their maps side by side; else own-area attention against the gap. Instance "
+        "runs: one, its vectors, class attention and training, or with --maps class attention by "
+        "class; several, probes against the mask ratio, or against the length of the training.",
     )
     plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")
@@ -97,7 +102,7 @@ def add_commands(commands: Any) -> None:
         "--head-maps", action="store_true", help="one factored or attention fit: |A| of every head"
     )
     plot.add_argument(
-        "--maps", action="store_true", help="spatial runs: attention maps of chosen patches"
+        "--maps", action="store_true", help="spatial and instance runs: attention maps"
     )
 
     report = add_command(
@@ -213,8 +218,13 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
         from pottsattn.plotting_spatial import figure_runs
 
         return figure_runs(list(loaded["spatial"].values()), maps=arguments.maps)[0]
+    if kinds == {"instances"}:
+        from pottsattn import plotting_instances
+
+        runs = list(loaded["instances"].values())
+        return plotting_instances.figure_runs(runs, maps=arguments.maps)[0]
     if arguments.maps:
-        raise InputError("--maps is for spatial runs; leave it out")
+        raise InputError("--maps is for spatial and instance runs; leave it out")
     truths = [*loaded.get("model", {}).values()]
     truths += [data.model for data in loaded.get("sequences", {}).values() if data.model]
     if "fit" in kinds and kinds <= {"fit", "sequences", "model"} and len(truths) == 1:
@@ -229,7 +239,7 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
     found = ", ".join(f"{len(files)} {kind}" for kind, files in loaded.items())
     raise InputError(
         f"no figure for {found}; expected curves and sweeps, fits with one data set that holds the "
-        "true model, one fit, several trained ones, one data set, or spatial runs"
+        "true model, one fit, several trained ones, one data set, spatial runs, or instance runs"
     )
 
 
@@ -289,6 +299,10 @@ def _report(arguments: argparse.Namespace) -> int:
         from pottsattn.spatial_page import spatial_sections
 
         sections += spatial_sections(loaded.pop("spatial"))
+    if "instances" in loaded:
+        from pottsattn.instances_page import instance_sections
+
+        sections += instance_sections(loaded.pop("instances"))
     if set(loaded) == {"fit"}:
         sections += _fit_sections(loaded["fit"], arguments)
     elif loaded:
