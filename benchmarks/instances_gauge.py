@@ -149,9 +149,6 @@ def ablation_table() -> None:
         "400 steps": (ENCODER, HEADS, replace(TRAINING, max_steps=400)),
         "width 32": (*narrow, TRAINING),
         "layer scale 0.1": (replace(ENCODER, layer_scale=0.1), HEADS, TRAINING),
-        "temperature 0.2": (ENCODER, HEADS, replace(TRAINING, temperature=0.2)),
-        "one mask": (ENCODER, HEADS, replace(TRAINING, n_masks=1)),
-        "80 % hidden, 5 masks": (ENCODER, HEADS, replace(TRAINING, mask_ratio=0.8, n_masks=5)),
         "nothing hidden": (ENCODER, HEADS, replace(TRAINING, mask_ratio=0.0, n_masks=1)),
         "byol": (ENCODER, HEADS, replace(TRAINING, loss="byol")),
     }
