@@ -142,9 +142,12 @@ class _MaskedTokens(EncoderObjective):
         self.encoder = Encoder(encoder, generator=generator)
         self.encoder.class_layers.requires_grad_(False)
         self.encoder.class_token.requires_grad_(False)
-        n_outputs = encoder.n_states or encoder.patch_dim
-        assert n_outputs is not None
-        self.readout = _linear(encoder.width, n_outputs, generator)
+        self.readout: nn.Module
+        if encoder.n_states is not None:
+            self.readout = _SiteReadout(encoder, generator)
+        else:
+            assert encoder.patch_dim is not None
+            self.readout = _linear(encoder.width, encoder.patch_dim, generator)
         self.mask_token = nn.Parameter(torch.empty(encoder.width))
         nn.init.normal_(self.mask_token, std=TOKEN_SCALE, generator=generator)
         self._n_hidden = max(1, round(mask_ratio * encoder.n_tokens))
@@ -162,10 +165,29 @@ class _MaskedTokens(EncoderObjective):
         _, tokens = self.encoder(
             inputs, hidden=draws, mask_token=self.mask_token, drop_generator=drop_generator
         )
-        predictions = self.readout(tokens[draws])
+        predictions = self.readout(tokens)[draws]
         if self.encoder.config.n_states is None:
             return functional.mse_loss(predictions, inputs[draws])
         return functional.cross_entropy(predictions, inputs[draws].long())
+
+
+class _SiteReadout(nn.Module):
+    """A linear map to states for every site, as embeddings have a vector for every (site, state).
+
+    States of different sites need not mean the same: with one map for all sites the trunk would
+    have to undo the labels of every site.
+    """
+
+    def __init__(self, encoder: EncoderConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        n_states = encoder.n_states or 0
+        scale = (2.0 / (n_states + encoder.width)) ** 0.5
+        self.weight = nn.Parameter(torch.empty(encoder.n_tokens, n_states, encoder.width))
+        self.bias = nn.Parameter(torch.zeros(encoder.n_tokens, n_states))
+        nn.init.normal_(self.weight, std=scale, generator=generator)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return torch.einsum("blw,lcw->blc", tokens, self.weight) + self.bias
 
 
 def _linear(n_inputs: int, n_outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -49,7 +49,7 @@ def test_supervised_encoders_learn_the_labels(small):
 
 def test_masked_tokens_are_predicted_from_the_others():
     states = np.repeat(np.random.default_rng(0).integers(3, size=(300, 1)), 10, axis=1)
-    config = TrainingConfig(max_steps=60, batch_size=16, learning_rate=1e-2)
+    config = TrainingConfig(max_steps=120, batch_size=16, learning_rate=1e-2)
     run = train_masked_tokens(states, ENCODER, config, mask_ratio=0.3, rng=0)
     assert run.history.loss[-1] < 0.1 * np.log(3)
     start = random_encoder(ENCODER, 0)
