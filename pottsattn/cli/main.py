@@ -13,6 +13,7 @@ from pottsattn._validate import ConvergenceWarning, InputError, did_you_mean
 from pottsattn._version import __version__
 from pottsattn.cli import (
     bridging,
+    citing,
     data,
     export,
     fit,
@@ -98,6 +99,7 @@ def build_parser() -> Parser:
         sweeping,
         spatial,
         instancing,
+        citing,
     ):
         group.add_commands(commands)
     parser.set_defaults(commands=commands)
