@@ -1,15 +1,18 @@
 """Masking alone teaches classes that were not told, and several disjoint masks teach more.
 
-Thresholds lie three standard deviations from the mean of the seeds 1 to 4 (data, starting values,
-batches and masks), of which the test has none:
+Half the steps and sequences of `benchmarks/instances.py`, which holds the same thresholds on three
+seeds. Here the test has seed 0 (data, starting values, batches and masks); seeds 1 to 4 tell how
+far such numbers scatter:
 
-    linear probe, half masked - random     0.168 0.166 0.184 0.180    above 0.10 (far more than 3)
-    linear probe, no mask - random         0.041 0.069 0.018 0.034    below 0.10
-    linear probe, five masks - one         0.125 0.101 0.075 0.105    above 0.04
-    class from one token, five - random    0.096 0.088 0.120 0.104    above 0.06
-    feature spread, least of the trained   0.135 0.133 0.109 0.103    above 0.05 (a collapse)
+    seed                                     0      1      2      3      4
+    linear probe, half masked - random     0.202  0.168  0.166  0.184  0.180    above 0.10
+    linear probe, no mask - random         0.052  0.041  0.069  0.018  0.034    below 0.08
+    linear probe, five masks - one         0.116  0.125  0.101  0.075  0.105    above 0.05
+    class from one token, five - random    0.135  0.096  0.088  0.120  0.104    above 0.10
+    feature spread, least of the trained          0.135  0.133  0.109  0.103    above 0.05
 
-No mask at all is the planted fault: student and teacher then see the same.
+At this length the tokens of two of the other seeds stay below 0.10; at full length three seeds have
+0.13 to 0.15. No mask at all is the planted fault: student and teacher then see the same.
 """
 
 from __future__ import annotations
@@ -71,17 +74,17 @@ def gain(scores, name, other, score="linear_probe"):
 @pytest.mark.slow
 def test_masking_teaches_what_its_absence_does_not(scores):
     assert gain(scores, "half", "random") > 0.10
-    assert abs(gain(scores, "none", "random")) < 0.10
+    assert abs(gain(scores, "none", "random")) < 0.08
 
 
 @pytest.mark.slow
 def test_five_disjoint_masks_teach_more_than_one(scores):
-    assert gain(scores, "five", "one") > 0.04
+    assert gain(scores, "five", "one") > 0.05
 
 
 @pytest.mark.slow
 def test_tokens_learn_the_class(scores):
-    assert gain(scores, "five", "random", "token_linear_probe") > 0.06
+    assert gain(scores, "five", "random", "token_linear_probe") > 0.10
 
 
 @pytest.mark.slow
