@@ -18,7 +18,7 @@ from pottsattn.spatial.layer import (
     synthetic_embeddings,
 )
 from pottsattn.spatial.mean_field import MeanField
-from pottsattn.spatial.measures import measure, optimal_loss, rate_ratio
+from pottsattn.spatial.measures import diversity, measure, optimal_loss, rate_ratio
 from pottsattn.spatial.objectives import (
     AreaLayer,
     attend,
@@ -140,6 +140,14 @@ def test_the_gap_decides_which_rate_is_larger(rng):
     assert rate_ratio(InputLaw(random_areas(36, 8, 7, rng=0)), rng) < 0.5
 
 
+@pytest.mark.parametrize("masks", ["sampled", "mean-field"])
+def test_areas_of_one_patch_have_no_rate_and_no_own_attention(masks):
+    for sizes in ((2, 1, 1), (12, 6, 1)):
+        run = train_areas(random_areas(*sizes, rng=0), SpatialRecipe(n_steps=3, masks=masks))
+        assert np.isnan([run.rate_ratio, run.to_dict()["own_attention_local"]]).all()
+        assert run.converged
+
+
 @pytest.mark.parametrize(("sizes", "decouples_first"), [((60, 5), True), ((20, 10), False)])
 def test_order_of_the_phases(sizes, decouples_first):
     areas = random_areas(100, *sizes, n_clusters=3, rng=0)
@@ -191,6 +199,19 @@ def test_optimal_loss_is_that_of_perfect_attention(rng):
     error = np.sqrt(3.0 * share * (1 - share) / n_hidden)
     assert abs(sampled / expected[0] - 1.0) < 4.0 * (error / share)
     assert optimal_loss(law)[areas.is_global] == pytest.approx(0.5 * (13 / 12) * 1 / 462)
+
+
+def test_optimal_loss_of_many_patches():
+    """Of an area of C, C - 1 others are hidden: about 2^-(C - 1), and never for half of them."""
+    areas = random_areas(4000, 3900, 5, rng=0)
+    found = optimal_loss(InputLaw(areas))
+    assert (found[areas.is_global] == 0.0).all()
+    assert found[~areas.is_global] == pytest.approx(0.5 * (13 / 12) / 16, rel=5e-3)
+
+
+def test_diversity_of_what_diverged_is_no_number():
+    assert np.isnan(diversity(np.full((1, 3, 3), np.nan)))
+    assert diversity(np.full((1, 3, 3), 1 / 3)) == pytest.approx(0.0, abs=1e-15)
 
 
 def test_areas_tell_their_sizes_and_gap():
