@@ -104,6 +104,32 @@ def test_large_scores_do_not_overflow(rng):
     np.testing.assert_allclose(attention.sum(axis=2), 1.0, rtol=1e-12)
 
 
+def test_an_area_without_a_visible_patch_does_not_overflow(rng):
+    """Its score, however large, must not push those of the other patches below zero."""
+    areas = random_areas(12, 3, 3, rng=0)
+    own = np.arange(areas.n_areas) == areas.labels[:, :, None]
+    layer = AreaLayer(np.where(own, 5000.0, -5000.0), np.zeros((12, 12)))
+    law = InputLaw(areas, mask_ratio=0.75)
+    batch = law.draw(rng, 200)
+    attention = attend(layer, batch).to_patches()
+    np.testing.assert_allclose(attention.sum(axis=2), 1.0, rtol=1e-12)
+    queries = np.array([7, 2])
+    some = attend(layer, batch).to_patches(queries)
+    np.testing.assert_array_equal(some, attention[:, queries])
+    measures = measure(layer, law, batch, "mae")
+    assert measures.excess == pytest.approx(0.0, abs=1e-12)
+    assert np.isfinite(reconstruction_step(layer, batch, areas.labels)[1].phi).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_query_that_no_mask_hides_has_no_map():
+    areas = random_areas(300, 150, 50, rng=0)
+    recipe = SpatialRecipe(n_steps=1, mask_ratio=1 / 300, batch_size=2)
+    maps = train_areas(areas, recipe).maps.maps
+    assert np.isnan(maps).any()
+    assert np.isnan(maps).all(axis=2).sum() == np.isnan(maps).any(axis=2).sum()
+
+
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_reconstruction_finds_every_area(sizes):
     run = train_areas(random_areas(36, *sizes, rng=0))
