@@ -194,6 +194,9 @@ def _read_areas(path: str) -> PatchAreas:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
         raise InputError(f"cannot read {path}: not a .npy file of numbers ({error})") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise InputError(f"cannot read {path}: several arrays; save one of them as .npy")
     try:
         return PatchAreas.from_images(array) if array.ndim == 3 else PatchAreas(array)
     except InputError as error:

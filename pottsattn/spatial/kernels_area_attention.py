@@ -63,11 +63,12 @@ def area_attention(
             shift = 0.0
             for m in range(n_areas):
                 row[m] = latents[b, m] * phi[clusters[b], p, m]
-                shift = max(shift, row[m])
+                if sums[m, p] > 0.0:  # an area without a visible patch would shift all to zero
+                    shift = max(shift, row[m])
             row[n_areas] = math.exp(-shift)
             total = row[n_areas] * sums[n_areas, p]
             for m in range(n_areas):
-                row[m] = math.exp(row[m] - shift)
+                row[m] = math.exp(row[m] - shift) if sums[m, p] > 0.0 else 0.0
                 total += row[m] * sums[m, p]
             row /= total
             for m in range(n_areas):

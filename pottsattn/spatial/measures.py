@@ -6,11 +6,12 @@ nothing to attend to, and the best loss is 1/2 z^2. The excess loss is what is a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import comb
+from scipy.stats import hypergeom
 
 from pottsattn.spatial.areas import GLOBAL, PatchAreas
 from pottsattn.spatial.inputs import InputLaw, PatchBatch
@@ -121,7 +122,8 @@ def diversity(attention: NDArray[np.float64]) -> float:
     n = rows.shape[1]
     total = np.einsum("bpq->bq", rows)
     cosines = (np.einsum("bq,bq->b", total, total) - n) / (n * (n - 1))
-    return max(0.0, float(1.0 - cosines.mean()))  # rounding can leave -1e-16
+    # Rounding can leave -1e-16; numbers that are not finite stay so.
+    return float(np.maximum(0.0, 1.0 - cosines.mean()))
 
 
 def _diversity_of(attended: AttendedBatch, law: InputLaw) -> float:
@@ -166,8 +168,7 @@ def optimal_loss(law: InputLaw) -> NDArray[np.float64]:
     low, high = law.latent_range
     second_moment = (low**2 + low * high + high**2) / 3.0
     n_patches, size = law.areas.n_patches, law.areas.own_sizes
-    rest_hidden = comb(n_patches - size, law.n_hidden - size) * (law.n_hidden >= size)
-    probability = rest_hidden / comb(n_patches - 1, law.n_hidden - 1)
+    probability = hypergeom.pmf(size - 1, n_patches - 1, size - 1, law.n_hidden - 1)
     return np.asarray(0.5 * second_moment * probability, dtype=np.float64)
 
 
@@ -175,12 +176,13 @@ def rate_ratio(law: InputLaw, rng: np.random.Generator, per_cluster: int = 256) 
     """Return how fast local queries leave the global area against how fast they find their own.
 
     |d Phi_{local -> global} / dt| over d Phi_{own, local} / dt at Q = 0, for reconstruction. It
-    grows like P to the information gap.
+    grows like P to the information gap. NaN where no hidden patch of a local area has a visible
+    one beside it, as in areas of one patch.
     """
     start = AreaLayer.zero(law.areas)
     _, gradient = reconstruction_step(start, law.draw(rng, per_cluster), law.areas.labels)
     rates = mean_correlations(gradient, law.areas)
-    return abs(rates.local_to_global / rates.own_local)
+    return abs(rates.local_to_global / rates.own_local) if rates.own_local else math.nan
 
 
 def _mean(values: NDArray[np.float64], chosen: NDArray[np.bool_]) -> float:

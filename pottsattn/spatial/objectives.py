@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +79,11 @@ class AttendedBatch:
     weights: Floats
     positions: Floats
 
-    def to_patches(self) -> Floats:
-        """Return the attention to every patch, shape (B, P, P), rows sum to 1."""
-        by_slot = np.take_along_axis(self.weights, self.batch.slots[:, None, :], axis=2)
-        attention: Floats = by_slot * self.positions
+    def to_patches(self, queries: NDArray[np.int64] | slice = ALL) -> Floats:
+        """Return the attention of some queries to every patch, shape (B, Q, P), rows sum to 1."""
+        weights = self.weights[:, queries]
+        by_slot = np.take_along_axis(weights, self.batch.slots[:, None, :], axis=2)
+        attention: Floats = by_slot * self.positions[queries]
         return attention
 
     def gradient(self, cotangent: Floats, layer: AreaLayer) -> AreaLayer:

@@ -95,7 +95,15 @@ class SpatialRecipe:
             )
 
     def law(self, areas: PatchAreas) -> InputLaw:
-        """Return the law of the inputs; InputError if masks or latents do not fit the areas."""
+        """Return the law of the inputs; InputError if masks or latents do not fit the areas.
+
+        Likewise if a contrastive batch holds a single input, which has no negatives.
+        """
+        if self.objective == "contrastive" and areas.n_clusters * self.inputs_per_cluster < 2:
+            raise InputError(
+                "contrastive learning compares inputs; expected a batch_size of at least 2 with a "
+                "single cluster, got 1"
+            )
         return InputLaw(areas, self.latent_range or LATENTS[self.objective], self.mask_ratio)
 
     def rate(self, areas: PatchAreas) -> float:

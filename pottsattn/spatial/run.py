@@ -80,7 +80,8 @@ class AttentionMaps:
     """Mean attention of chosen queries of cluster 0 to every patch, during training.
 
     steps: shape (n_maps,). queries: patches, shape (n_queries,). maps: shape
-    (n_maps, n_queries, n_patches), means over inputs and masks under which the query is hidden.
+    (n_maps, n_queries, n_patches), means over inputs and masks under which the query is hidden;
+    NaN if none of them hides it.
     """
 
     steps: NDArray[np.int64]

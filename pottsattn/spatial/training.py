@@ -211,9 +211,11 @@ class _Training:
     def _draw_map(self) -> None:
         rng = self._rng(EVALUATION, 1)
         batch = self._law.draw(rng, MAP_INPUTS)[:MAP_INPUTS]  # those of cluster 0
-        attention = attend(self.layer, batch).to_patches()[:, self._queries]  # (B, Q, P)
+        attention = attend(self.layer, batch).to_patches(self._queries)  # (B, Q, P)
         hidden = batch.hidden[:, self._queries, None]
-        self._maps.append((self.done, np.sum(attention * hidden, axis=0) / hidden.sum(axis=0)))
+        total, n_inputs = np.sum(attention * hidden, axis=0), hidden.sum(axis=0)
+        mean = np.divide(total, n_inputs, out=np.full_like(total, np.nan), where=n_inputs > 0)
+        self._maps.append((self.done, mean))
 
     def history(self) -> SpatialHistory:
         """Return the traces."""

@@ -89,11 +89,17 @@ def test_areas_of_a_file(folder, capsys):
         ("--areas nowhere.npy", "cannot read nowhere.npy"),
         ("--areas text.npy", "not a .npy file"),
         ("--areas floats.npy", "floats.npy: areas must be"),
+        ("--areas several.npz", "save one of them as .npy"),
+        (
+            f"{SIZES} --objective contrastive --clusters 1 --batch-size 1",
+            "batch_size of at least 2",
+        ),
     ],
 )
 def test_wrong_input_is_one_line(options, words, folder, capsys):
     (folder / "text.npy").write_text("no array")
     np.save("floats.npy", np.zeros((2, 4)))
+    np.savez("several.npz", np.zeros((2, 4), int))
     status, out, err = run(f"spatial {options} --out run.h5", capsys)
     assert (status, out) == (1, "")
     assert words in err

@@ -18,7 +18,7 @@ from pottsattn.spatial.layer import (
     synthetic_embeddings,
 )
 from pottsattn.spatial.mean_field import MeanField
-from pottsattn.spatial.measures import measure, optimal_loss, rate_ratio
+from pottsattn.spatial.measures import diversity, measure, optimal_loss, rate_ratio
 from pottsattn.spatial.objectives import (
     AreaLayer,
     attend,
@@ -104,6 +104,32 @@ def test_large_scores_do_not_overflow(rng):
     np.testing.assert_allclose(attention.sum(axis=2), 1.0, rtol=1e-12)
 
 
+def test_an_area_without_a_visible_patch_does_not_overflow(rng):
+    """Its score, however large, must not push those of the other patches below zero."""
+    areas = random_areas(12, 3, 3, rng=0)
+    own = np.arange(areas.n_areas) == areas.labels[:, :, None]
+    layer = AreaLayer(np.where(own, 5000.0, -5000.0), np.zeros((12, 12)))
+    law = InputLaw(areas, mask_ratio=0.75)
+    batch = law.draw(rng, 200)
+    attention = attend(layer, batch).to_patches()
+    np.testing.assert_allclose(attention.sum(axis=2), 1.0, rtol=1e-12)
+    queries = np.array([7, 2])
+    some = attend(layer, batch).to_patches(queries)
+    np.testing.assert_array_equal(some, attention[:, queries])
+    measures = measure(layer, law, batch, "mae")
+    assert measures.excess == pytest.approx(0.0, abs=1e-12)
+    assert np.isfinite(reconstruction_step(layer, batch, areas.labels)[1].phi).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_query_that_no_mask_hides_has_no_map():
+    areas = random_areas(300, 150, 50, rng=0)
+    recipe = SpatialRecipe(n_steps=1, mask_ratio=1 / 300, batch_size=2)
+    maps = train_areas(areas, recipe).maps.maps
+    assert np.isnan(maps).any()
+    assert np.isnan(maps).all(axis=2).sum() == np.isnan(maps).any(axis=2).sum()
+
+
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_reconstruction_finds_every_area(sizes):
     run = train_areas(random_areas(36, *sizes, rng=0))
@@ -138,6 +164,14 @@ def test_equal_areas_leave_no_global_one_to_collapse_onto():
 def test_the_gap_decides_which_rate_is_larger(rng):
     assert rate_ratio(InputLaw(random_areas(36, 18, 3, rng=0)), rng) > 1.4
     assert rate_ratio(InputLaw(random_areas(36, 8, 7, rng=0)), rng) < 0.5
+
+
+@pytest.mark.parametrize("masks", ["sampled", "mean-field"])
+def test_areas_of_one_patch_have_no_rate_and_no_own_attention(masks):
+    for sizes in ((2, 1, 1), (12, 6, 1)):
+        run = train_areas(random_areas(*sizes, rng=0), SpatialRecipe(n_steps=3, masks=masks))
+        assert np.isnan([run.rate_ratio, run.to_dict()["own_attention_local"]]).all()
+        assert run.converged
 
 
 @pytest.mark.parametrize(("sizes", "decouples_first"), [((60, 5), True), ((20, 10), False)])
@@ -191,6 +225,19 @@ def test_optimal_loss_is_that_of_perfect_attention(rng):
     error = np.sqrt(3.0 * share * (1 - share) / n_hidden)
     assert abs(sampled / expected[0] - 1.0) < 4.0 * (error / share)
     assert optimal_loss(law)[areas.is_global] == pytest.approx(0.5 * (13 / 12) * 1 / 462)
+
+
+def test_optimal_loss_of_many_patches():
+    """Of an area of C, C - 1 others are hidden: about 2^-(C - 1), and never for half of them."""
+    areas = random_areas(4000, 3900, 5, rng=0)
+    found = optimal_loss(InputLaw(areas))
+    assert (found[areas.is_global] == 0.0).all()
+    assert found[~areas.is_global] == pytest.approx(0.5 * (13 / 12) / 16, rel=5e-3)
+
+
+def test_diversity_of_what_diverged_is_no_number():
+    assert np.isnan(diversity(np.full((1, 3, 3), np.nan)))
+    assert diversity(np.full((1, 3, 3), 1 / 3)) == pytest.approx(0.0, abs=1e-15)
 
 
 def test_areas_tell_their_sizes_and_gap():
