@@ -235,7 +235,13 @@ def _draw_areas(areas: PatchAreas, query: int, ax: Axes) -> None:
     labels = areas.labels[0][order].reshape(shape)
     # The global area gray, local ones in two alternating tints, which is enough to tell borders.
     tints = ["#bdbdbd", *(("#c6dbef", "#6baed6", "#9ecae1")[j % 3] for j in range(areas.n_areas))]
-    ax.imshow(labels, cmap=ListedColormap(tints[: areas.n_areas]), interpolation="nearest")
+    ax.imshow(
+        labels,
+        cmap=ListedColormap(tints[: areas.n_areas]),
+        vmin=-0.5,  # cluster 0 may have fewer areas than others
+        vmax=areas.n_areas - 0.5,
+        interpolation="nearest",
+    )
     row, column = np.unravel_index(int(np.flatnonzero(order == query)[0]), shape)
     ax.plot(column, row, marker="x", color=VERMILLION, markersize=6, markeredgewidth=2)
     _bare(ax)

@@ -128,9 +128,17 @@ class SpatialRun:
     @property
     def converged(self) -> bool:
         """Whether all steps were done, with finite numbers and a loss not above the start's."""
-        excess = self.history.excess if self.objective == "mae" else self.history.loss
-        is_sane = bool(np.isfinite(self.layer.phi).all() and np.isfinite(excess).all())
-        return is_sane and not self.interrupted and bool(excess[-1] <= excess[0])
+        return (
+            self._is_finite and not self.interrupted and bool(self._judged[-1] <= self._judged[0])
+        )
+
+    @property
+    def _judged(self) -> Floats:
+        return self.history.excess if self.objective == "mae" else self.history.loss
+
+    @property
+    def _is_finite(self) -> bool:
+        return bool(np.isfinite(self.layer.phi).all() and np.isfinite(self._judged).all())
 
     @property
     def message(self) -> str:
@@ -139,6 +147,11 @@ class SpatialRun:
             return f"interrupted at step {self.n_steps} of {self.config['n_steps']}"
         if self.converged:
             return f"{self.n_steps} steps"
+        if not self._is_finite:
+            return (
+                f"numbers became too large by step {self.n_steps}: use a smaller learning rate or "
+                "start scale"
+            )
         return "the loss is above that of the start: use a smaller learning rate"
 
     @property
