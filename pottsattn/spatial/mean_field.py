@@ -1,12 +1,12 @@
 """The reconstruction gradient averaged over masks, without masks.
 
 Given that query p is hidden, the number of other visible patches of its own area is
-hypergeometric. It is summed over by the Gauss rule of its law, which is exact for small areas.
-Given that number v, any other patch of the own area is visible with probability v / (C - 1) and one
-elsewhere with (P - n_hidden - v) / (P - C); its weight in the softmax is replaced by the mean, as
-if areas were large. Conditioning on the own area takes away most of the error of a plain mean field
-(one probability for all patches) and keeps inputs whose whole area is hidden. Latents are a Latin
-hypercube of strata.
+hypergeometric. It is summed over by the Gauss rule of its law, which is exact for three counts or
+fewer. Given that number v, any other patch of the own area is visible with probability v / (C - 1)
+and one elsewhere with (P - n_hidden - v) / (P - C); its weight in the softmax is replaced by the
+mean, as if areas were large. Conditioning on the own area takes away most of the error of a plain
+mean field (one probability for all patches), and in small areas keeps inputs whose whole area is
+hidden. Latents are a Latin hypercube of strata.
 """
 
 from __future__ import annotations
