@@ -85,7 +85,7 @@ def read_images(
                     )
                 upright = ImageOps.exif_transpose(file).convert("RGB" if color else "L")
                 resized = upright.resize((width, height), Image.Resampling.LANCZOS)
-        except (OSError, SyntaxError) as error:  # what Pillow raises on damaged files
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise InputError(f"{path} cannot be read as an image: {error}; remove it") from error
         images.append(np.asarray(resized, dtype=np.float64) / 255.0)
     return np.stack(images)

@@ -31,7 +31,8 @@ def add_commands(commands: Any) -> None:
         _spatial,
         "Train one softmax-attention layer on patches that come in areas, by masked "
         "reconstruction or by contrast, and measure which areas patches attend to.",
-        epilog="The data and the measures are told in docs/spatial.md.",
+        epilog="It runs on one thread; a killed run goes on from FILE.partial. The data and the "
+        "measures are told in docs/spatial.md.",
     )
     data = spatial.add_argument_group("patches and areas")
     data.add_argument("--patches", type=int, metavar="P", help="number of patches")

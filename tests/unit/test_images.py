@@ -61,3 +61,10 @@ def test_patches_that_do_not_fit_are_refused():
         to_patches(np.zeros((8, 8)), 2)
     with pytest.raises(InputError, match=r"\(n_images, 16, 4\), got \(2, 16, 5\)"):
         from_patches(np.zeros((2, 16, 5)), (8, 8), 2)
+
+
+def test_an_image_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    Image.new("L", (8, 8)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(InputError, match=r"bomb\.png cannot be read"):
+        read_images(tmp_path, 4)
