@@ -21,9 +21,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from pottsattn import FactoredAttention
-from pottsattn._numba import n_threads_or_default
-from pottsattn.fitting.masking import MaskedBatch, Masking
-from pottsattn.fitting.objective import Objective
+from pottsattn._core.threads import n_threads_or_default
+from pottsattn.fitting.masked.masking import MaskedBatch, Masking
+from pottsattn.fitting.masked.objective import Objective
 from pottsattn.fitting.record import Penalty
 
 SIZES = (  # L, C, H, batch, least ratio

@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pottsattn import ConvergenceWarning, SequenceDataset, fit_pseudolikelihood, train_masked
-from pottsattn.contact_errors import PrecisionErrors, bootstrap_precision, null_scores
-from pottsattn.contacts import ContactRanking, Precision, rank_contacts, read_distances
-from pottsattn.dataset import read_dataset
-from pottsattn.fitting.heads_fit import nearest_heads
+from pottsattn.analysis.contact_errors import PrecisionErrors, bootstrap_precision, null_scores
+from pottsattn.analysis.contacts import ContactRanking, Precision, rank_contacts, read_distances
+from pottsattn.data.dataset import read_dataset
+from pottsattn.figures.contacts import figure_heads, plot_contact_map, plot_precision
+from pottsattn.figures.style import new_figure, save_figure
 from pottsattn.fitting.mean_field import fit_mean_field
+from pottsattn.fitting.pseudolikelihood.heads_fit import nearest_heads
 from pottsattn.fitting.result import FitResult
-from pottsattn.plotting import new_figure, save_figure
-from pottsattn.plotting_contacts import figure_heads, plot_contact_map, plot_precision
 
 PLMC = {"L/2": 1.000, "L": 0.962, "2L": 0.792}  # lambda_e = lambda_h = 10.4
 CCMPRED = {"L/2": 1.000, "L": 0.925, "2L": 0.764}

@@ -18,10 +18,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 MODULES = [
-    "pottsattn.alignment",
-    "pottsattn.alignment_filters",
-    "pottsattn.alignment_records",
-    "pottsattn.alphabets",
+    "pottsattn.data.alignment.reading",
+    "pottsattn.data.alignment.filters",
+    "pottsattn.data.alignment.records",
+    "pottsattn.data.alignment.alphabets",
 ]
 SEEDS = (
     b">1 x\nMK-LX\n>2\nMR.LW\n",
@@ -55,7 +55,7 @@ def guided_files(seconds: int, folder: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=MODULES):
-        import pottsattn.alignment  # noqa: F401
+        import pottsattn.data.alignment.reading  # noqa: F401
     from alignment_inputs import FORMS, check
 
     shares = (1.0, 0.5, 0.0)

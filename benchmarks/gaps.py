@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, sample
-from pottsattn.comparison import coupling_error, sequence_losses
-from pottsattn.contacts import rank_contacts, read_distances
-from pottsattn.couplings import Couplings
-from pottsattn.dataset import read_dataset
-from pottsattn.ensembles import sk_potts
+from pottsattn.analysis.comparison import coupling_error, sequence_losses
+from pottsattn.analysis.contacts import rank_contacts, read_distances
+from pottsattn.data.dataset import read_dataset
 from pottsattn.fitting.mean_field import fit_mean_field
 from pottsattn.fitting.result import FitResult
+from pottsattn.model.couplings import Couplings
+from pottsattn.model.ensembles import sk_potts
 
 LENGTH, N_STATES, N_SEQUENCES, N_TEST = 20, 4, 3000, 1000
 MOST_RATIO = {"plm": 1.02, "factored": 1.0, "mf": 1.0}  # of coupling errors, ignored to state

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from pottsattn import Schedule, SequenceDataset, fit_pseudolikelihood, sample
-from pottsattn.dataset import read_dataset
-from pottsattn.moments import compare_moments
+from pottsattn.analysis.moments import compare_moments
+from pottsattn.data.dataset import read_dataset
 
 N_SEQUENCES, MANY_GAPS = 6400, 15
 FITS = (

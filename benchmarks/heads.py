@@ -24,14 +24,14 @@ import numpy as np
 from scipy.optimize import minimize
 
 from pottsattn import PottsModel, sample
-from pottsattn.couplings import Couplings
-from pottsattn.theory.color_fields import mean_color_loss, zero_sum_directions
-from pottsattn.theory.color_solver import ColorSolver
-from pottsattn.theory.color_spans import orthogonal_basis, span_anisotropy
-from pottsattn.theory.color_student import ColorStudent
-from pottsattn.theory.color_teacher import color_spectrum
-from pottsattn.theory.heads import heads_curve
-from pottsattn.theory.learning_curve import learning_curve
+from pottsattn.model.couplings import Couplings
+from pottsattn.theory.colors.curve import heads_curve
+from pottsattn.theory.colors.fields import mean_color_loss, zero_sum_directions
+from pottsattn.theory.colors.solver import ColorSolver
+from pottsattn.theory.colors.spans import orthogonal_basis, span_anisotropy
+from pottsattn.theory.colors.student import ColorStudent
+from pottsattn.theory.colors.teacher import color_spectrum
+from pottsattn.theory.curve import learning_curve
 
 LENGTH = 80
 N_TEST = 3000

@@ -15,8 +15,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import run_in_threads
-from pottsattn.alignment import read_alignment, sequence_weights
+from pottsattn._core.threads import run_in_threads
+from pottsattn.data.alignment.reading import read_alignment, sequence_weights
 
 THRESHOLD = 0.8
 

@@ -14,24 +14,24 @@ import sys
 import numpy as np
 
 from pottsattn import PottsModel, fit_pseudolikelihood, learning_curve, sample
-from pottsattn._validate import InputError
-from pottsattn.comparison import compare
-from pottsattn.ensembles import ENSEMBLES, chain, lattice_2d, sk_potts
-from pottsattn.instance import (
+from pottsattn._core.validate import InputError
+from pottsattn.analysis.comparison import compare
+from pottsattn.analysis.coupling_scale import (
     coupling_scale_of_pairs,
     debiased_coupling_scale,
     matched_ensemble,
     measured_sites,
     realized_coupling_scale,
 )
-from pottsattn.theory.instance import InstanceCurve, MeasuredSite, instance_curve
+from pottsattn.model.ensembles import ENSEMBLES, chain, lattice_2d, sk_potts
+from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.mean_coupling import (
     largest_mean_coupling,
     mean_coupling_student,
     uniform_susceptibility,
 )
+from pottsattn.theory.measured import InstanceCurve, MeasuredSite, instance_curve
 from pottsattn.theory.readout import mean_loss
-from pottsattn.theory.solver import StudentSolver
 
 LENGTH, N_STATES, SCALE, ALPHA, RIDGE, N_TEST = 100, 3, 1.5, 4, 0.1, 10_000
 LARGEST_ERROR = 0.01

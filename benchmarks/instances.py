@@ -32,18 +32,18 @@ from typing import Any
 import numpy as np
 
 from pottsattn import ConvergenceWarning, __version__
-from pottsattn._storage import to_json, write_whole
+from pottsattn._core.storage import to_json, write_whole
+from pottsattn.figures.instances import figure_training_lengths
+from pottsattn.figures.style import save_figure
 from pottsattn.instances.data import InstanceData, digit_data, mixture_data
 from pottsattn.instances.encoder import Encoder, encode
-from pottsattn.instances.heads import HeadConfig
 from pottsattn.instances.probes import evaluate
+from pottsattn.instances.projection_heads import HeadConfig
 from pottsattn.instances.references import random_encoder, train_masked_tokens, train_supervised
 from pottsattn.instances.result import InstanceRun
 from pottsattn.instances.run import encoder_config_for, run_instances
 from pottsattn.instances.settings import PretrainConfig, TrainingConfig
 from pottsattn.instances.training import as_inputs, pretrain
-from pottsattn.plotting import save_figure
-from pottsattn.plotting_instances import figure_training_lengths
 
 STEPS, SUPERVISED_STEPS = 800, 400
 CURVE_STEPS = (100, 200, 400)  # and STEPS, of the table

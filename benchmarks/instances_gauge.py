@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from pottsattn.instances.encoder import Encoder, EncoderConfig, encode
-from pottsattn.instances.heads import HeadConfig
 from pottsattn.instances.mixtures import LabeledSequences, PottsMixture, gauge_mixture
 from pottsattn.instances.probes import evaluate, nearest_neighbor_probe, raw_linear_probe
+from pottsattn.instances.projection_heads import HeadConfig
 from pottsattn.instances.references import random_encoder, train_supervised
 from pottsattn.instances.settings import PretrainConfig, TrainingConfig
 from pottsattn.instances.training import pretrain

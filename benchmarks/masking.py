@@ -28,8 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn import SequenceDataset, learning_curve, sample, train_masked
-from pottsattn.ensembles import sk_potts
-from pottsattn.plotting import (
+from pottsattn.figures.style import (
     BLUE,
     GRAY,
     GREEN,
@@ -38,6 +37,7 @@ from pottsattn.plotting import (
     new_figure,
     save_figure,
 )
+from pottsattn.model.ensembles import sk_potts
 from pottsattn.theory.closed_forms import best_static_mask_fraction
 from pottsattn.theory.optimum import optimal_mask_fraction, optimal_ridge
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from pottsattn._display import readable_bytes
-from pottsattn.memory import plan_memory
+from pottsattn._core.display import readable_bytes
+from pottsattn.cost.memory import plan_memory
 
 LEAST, MOST = 0.9, 1.6
 LETTERS = np.frombuffer(b"-ACDEFGHIKLMNPQRSTVWY", dtype=np.uint8)

@@ -18,12 +18,12 @@ import sys
 import numpy as np
 
 from pottsattn import fit_pseudolikelihood, sample
-from pottsattn.comparison import compare
-from pottsattn.dataset import SequenceDataset, read_dataset
-from pottsattn.ensembles import ENSEMBLES
-from pottsattn.planning import METHODS, plan
-from pottsattn.planning_result import Plan
-from pottsattn.resampling import split
+from pottsattn.analysis.comparison import compare
+from pottsattn.data.dataset import SequenceDataset, read_dataset
+from pottsattn.data.resampling import split
+from pottsattn.model.ensembles import ENSEMBLES
+from pottsattn.studies.plan.result import Plan
+from pottsattn.studies.plan.run import METHODS, plan
 
 LENGTH, N_TEST, LARGEST_ERROR = 100, 4000, 0.03
 ENOUGH = 4.0  # sequences per site

@@ -19,18 +19,18 @@ import pseudolikelihood_memory
 import torch
 
 from pottsattn import ConvergenceWarning, Schedule, SequenceDataset, fit_pseudolikelihood, sample
-from pottsattn._numba import n_threads_or_default
-from pottsattn.contacts import rank_contacts, read_distances
-from pottsattn.couplings import Couplings
-from pottsattn.dataset import read_dataset
-from pottsattn.ensembles import generalized, sk_potts
-from pottsattn.fitting.conventions import objective_in, penalty_from
-from pottsattn.fitting.joint_solver import solve_jointly
+from pottsattn._core.threads import n_threads_or_default
+from pottsattn.analysis.contacts import rank_contacts, read_distances
+from pottsattn.data.dataset import read_dataset
+from pottsattn.exchange.conventions import objective_in, penalty_from
+from pottsattn.fitting.pseudolikelihood.joint_solver import solve_jointly
+from pottsattn.fitting.pseudolikelihood.row_data import RowData
+from pottsattn.fitting.pseudolikelihood.row_solver import StopRule
+from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
 from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.result import FitResult
-from pottsattn.fitting.row_data import RowData
-from pottsattn.fitting.row_solver import StopRule
-from pottsattn.fitting.symmetric_problem import SymmetricProblem
+from pottsattn.model.couplings import Couplings
+from pottsattn.model.ensembles import generalized, sk_potts
 
 N_THREADS = n_threads_or_default(None)
 GAP_TOLERANCE = 1e-6  # nats per site, the default

@@ -19,12 +19,12 @@ import warnings
 from typing import Any
 
 from pottsattn import ConvergenceWarning, Schedule, fit_pseudolikelihood, sample
-from pottsattn._numba import n_threads_or_default, run_in_threads
-from pottsattn.ensembles import generalized
+from pottsattn._core.threads import n_threads_or_default, run_in_threads
+from pottsattn.fitting.pseudolikelihood.row_data import RowData
+from pottsattn.fitting.pseudolikelihood.row_solver import StopRule, _solve_row
+from pottsattn.fitting.pseudolikelihood.rows_full import FullRows
 from pottsattn.fitting.record import penalty_for
-from pottsattn.fitting.row_data import RowData
-from pottsattn.fitting.row_solver import StopRule, _solve_row
-from pottsattn.fitting.rows_full import FullRows
+from pottsattn.model.ensembles import generalized
 
 N_SEQUENCES, LENGTH, N_STATES = 2000, 1000, 21
 N_STEPS = 1

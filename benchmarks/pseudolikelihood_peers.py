@@ -33,11 +33,11 @@ from pseudolikelihood_fits import (
 )
 
 from pottsattn import Schedule, SequenceDataset, sample
-from pottsattn.alignment import sequence_weights
-from pottsattn.couplings import Couplings
-from pottsattn.ensembles import generalized
-from pottsattn.fitting.conventions import default_strengths, objective_in, penalty_from
-from pottsattn.fitting.plmc_file import read_plmc
+from pottsattn.data.alignment.reading import sequence_weights
+from pottsattn.exchange.conventions import default_strengths, objective_in, penalty_from
+from pottsattn.exchange.plmc_file import read_plmc
+from pottsattn.model.couplings import Couplings
+from pottsattn.model.ensembles import generalized
 
 LETTERS = "-ACDEFGHIKLMNPQRSTVWY"
 CCMPRED_LETTERS = "ARNDCQEGHILKMFPSTWYV-"

@@ -60,12 +60,12 @@ def task(name: str, path: str, *sizes: str) -> dict[str, object]:
     if name == "make":
         return {"digest": make(Path(path), *map(int, sizes))}
     if name == "ours":
-        from pottsattn.alignment import read_alignment
+        from pottsattn.data.alignment.reading import read_alignment
 
         before, started = peak(), time.perf_counter()
         states = read_alignment(path).sequences
     elif name == "weights":
-        from pottsattn.alignment import read_alignment, sequence_weights
+        from pottsattn.data.alignment.reading import read_alignment, sequence_weights
 
         states = read_alignment(path).sequences
         sequence_weights(states[:50], 0.8)
@@ -101,7 +101,7 @@ def main() -> int:
     if arguments.task:
         print(json.dumps(task(*arguments.task)))
         return 0
-    from pottsattn.memory import plan_memory
+    from pottsattn.cost.memory import plan_memory
 
     sizes = (arguments.length, 21, arguments.sequences, 2)
     told = {stage.name: stage.kept + stage.working for stage in plan_memory("mf", *sizes).stages}

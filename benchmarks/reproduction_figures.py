@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from pottsattn import __version__, learning_curve
-from pottsattn._storage import write_csv, write_whole
-from pottsattn.plotting import (
+from pottsattn._core.storage import write_csv, write_whole
+from pottsattn.figures.style import (
     BLUE,
     GRAY,
     GREEN,

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, train_masked
-from pottsattn._validate import ConvergenceWarning
-from pottsattn.comparison import compare, coupling_pairs, sequence_losses
-from pottsattn.ensembles import generalized, sk_potts
-from pottsattn.fitting.ridge_choice import choose_ridge
-from pottsattn.fitting.transformer import MaskedTransformer
+from pottsattn._core.validate import ConvergenceWarning
+from pottsattn.analysis.comparison import compare, coupling_pairs, sequence_losses
+from pottsattn.fitting.masked.transformer import MaskedTransformer
+from pottsattn.fitting.selection.ridge_choice import choose_ridge
+from pottsattn.model.ensembles import generalized, sk_potts
 from pottsattn.sampling.sampler import sample
 
 __all__ = ["make_data", "run"]

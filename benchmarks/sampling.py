@@ -28,8 +28,8 @@ import reference
 from scipy.stats import chi2
 
 from pottsattn import PottsModel, __version__
-from pottsattn._numba import n_threads_or_default, njit, run_in_threads
-from pottsattn._simd import (
+from pottsattn._core.simd.rows import masked_sums
+from pottsattn._core.simd.vectors import (
     LANES,
     exp,
     fma,
@@ -38,9 +38,9 @@ from pottsattn._simd import (
     store_floats,
     store_words,
 )
-from pottsattn._simd_rows import masked_sums
-from pottsattn.ensembles import generalized, lattice_2d, sk_potts
-from pottsattn.exact import enumerate_states, solve_torus
+from pottsattn._core.threads import n_threads_or_default, njit, run_in_threads
+from pottsattn.model.ensembles import generalized, lattice_2d, sk_potts
+from pottsattn.model.exact import enumerate_states, solve_torus
 from pottsattn.sampling.engine import Chains, Engine, build_engine
 from pottsattn.sampling.kernels_chains import REFRESH
 from pottsattn.sampling.kernels_random import draw_words

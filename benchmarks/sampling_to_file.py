@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pottsattn._storage import content_hash
+from pottsattn._core.storage import content_hash
 
 LARGEST_MEMORY = 1 << 30
 

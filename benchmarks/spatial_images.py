@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pottsattn.images import digits, to_patches
-from pottsattn.plotting import save_figure
-from pottsattn.plotting_images import figure_image_attention
+from pottsattn.data.images import digits, to_patches
+from pottsattn.figures.images import figure_image_attention
+from pottsattn.figures.style import save_figure
 from pottsattn.spatial.image_training import ImageAttention, train_on_images
 from pottsattn.spatial.layer import (
     SpatialAttention,

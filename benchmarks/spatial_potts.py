@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pottsattn import ConvergenceWarning, FactoredAttention, Schedule, SequenceDataset, sample
-from pottsattn.fitting.masking import Masking
-from pottsattn.fitting.objective import Objective
+from pottsattn.figures.areas import plot_area_map, plot_area_shares
+from pottsattn.figures.style import new_figure, save_figure
+from pottsattn.fitting.masked.masking import Masking
+from pottsattn.fitting.masked.objective import Objective
 from pottsattn.fitting.record import Penalty
-from pottsattn.plotting import new_figure, save_figure
-from pottsattn.plotting_areas import plot_area_map, plot_area_shares
 from pottsattn.spatial.areas import PatchAreas, random_areas
 from pottsattn.spatial.potts_areas import (
     area_correlation,

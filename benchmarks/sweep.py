@@ -15,8 +15,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pottsattn.experiment.config import read_config
-from pottsattn.experiment.deviations import (
+from pottsattn._core.executors import LocalProcesses
+from pottsattn.figures.curves import figure_learning_curves
+from pottsattn.figures.sizes import figure_finite_size
+from pottsattn.figures.style import save_figure
+from pottsattn.pages.page import write_page
+from pottsattn.pages.sweep import sweep_sections
+from pottsattn.studies.sweep.config import read_config
+from pottsattn.studies.sweep.deviations import (
     Deviation,
     FiniteSizeFit,
     Verdict,
@@ -25,14 +31,8 @@ from pottsattn.experiment.deviations import (
     finite_size_fits,
     judge,
 )
-from pottsattn.experiment.executors import LocalProcesses
-from pottsattn.experiment.page import sweep_sections
-from pottsattn.experiment.run import run_sweep
-from pottsattn.plotting import save_figure
-from pottsattn.plotting_curves import figure_learning_curves
-from pottsattn.plotting_sizes import figure_finite_size
-from pottsattn.report import write_page
-from pottsattn.sweep import SweepPoint, SweepTable
+from pottsattn.studies.sweep.run import run_sweep
+from pottsattn.studies.sweep.table import SweepPoint, SweepTable
 
 CONFIG = Path(__file__).with_suffix(".toml")
 

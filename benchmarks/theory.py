@@ -23,7 +23,7 @@ from scipy.special import logsumexp, ndtri, wrightomega
 from scipy.stats import qmc
 
 from pottsattn import __version__
-from pottsattn.theory.learning_curve import learning_curve
+from pottsattn.theory.curve import learning_curve
 
 RIDGE = 0.1
 ALPHAS = np.logspace(-1.0, 2.0, 40)

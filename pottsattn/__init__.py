@@ -10,24 +10,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pottsattn._validate import ConvergenceWarning, InputError
+from pottsattn._core.validate import ConvergenceWarning, InputError
 from pottsattn._version import __version__
 
 if TYPE_CHECKING:
-    from pottsattn.comparison import compare
-    from pottsattn.dataset import SequenceDataset
-    from pottsattn.example import example_alignment
+    from pottsattn.analysis.comparison import compare
+    from pottsattn.data.dataset import SequenceDataset
+    from pottsattn.data.example import example_alignment
+    from pottsattn.data.sequence_file import SequenceFile
+    from pottsattn.data.torch_data import ChunkShuffle, TorchSequences
     from pottsattn.files import load
-    from pottsattn.fitting.attention import FactoredAttention
-    from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
-    from pottsattn.fitting.training import train_masked
-    from pottsattn.fitting.transformer import MaskedTransformer
-    from pottsattn.potts import PottsModel
-    from pottsattn.reading import SequenceFile
+    from pottsattn.fitting.masked.attention import FactoredAttention
+    from pottsattn.fitting.masked.fit import train_masked
+    from pottsattn.fitting.masked.transformer import MaskedTransformer
+    from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
+    from pottsattn.model.potts import PottsModel
     from pottsattn.sampling.sampler import sample, sample_to_file
     from pottsattn.sampling.schedule import Schedule, Tempering
-    from pottsattn.theory.learning_curve import learning_curve
-    from pottsattn.torch_data import ChunkShuffle, TorchSequences
+    from pottsattn.theory.curve import learning_curve
 
 __all__ = [
     "ChunkShuffle",
@@ -53,23 +53,23 @@ __all__ = [
 ]
 
 _HOME = {
-    "ChunkShuffle": "pottsattn.torch_data",
-    "FactoredAttention": "pottsattn.fitting.attention",
-    "MaskedTransformer": "pottsattn.fitting.transformer",
-    "PottsModel": "pottsattn.potts",
+    "ChunkShuffle": "pottsattn.data.torch_data",
+    "FactoredAttention": "pottsattn.fitting.masked.attention",
+    "MaskedTransformer": "pottsattn.fitting.masked.transformer",
+    "PottsModel": "pottsattn.model.potts",
     "Schedule": "pottsattn.sampling.schedule",
-    "SequenceDataset": "pottsattn.dataset",
-    "SequenceFile": "pottsattn.reading",
+    "SequenceDataset": "pottsattn.data.dataset",
+    "SequenceFile": "pottsattn.data.sequence_file",
     "Tempering": "pottsattn.sampling.schedule",
-    "TorchSequences": "pottsattn.torch_data",
-    "compare": "pottsattn.comparison",
-    "example_alignment": "pottsattn.example",
-    "fit_pseudolikelihood": "pottsattn.fitting.pseudolikelihood",
-    "learning_curve": "pottsattn.theory.learning_curve",
+    "TorchSequences": "pottsattn.data.torch_data",
+    "compare": "pottsattn.analysis.comparison",
+    "example_alignment": "pottsattn.data.example",
+    "fit_pseudolikelihood": "pottsattn.fitting.pseudolikelihood.fit",
+    "learning_curve": "pottsattn.theory.curve",
     "load": "pottsattn.files",
     "sample": "pottsattn.sampling.sampler",
     "sample_to_file": "pottsattn.sampling.sampler",
-    "train_masked": "pottsattn.fitting.training",
+    "train_masked": "pottsattn.fitting.masked.fit",
 }
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from pottsattn._storage import file_format, open_hdf5
-from pottsattn._validate import InputError
-from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.network_fit import NetworkFit
+from pottsattn._core.storage import file_format, open_hdf5
+from pottsattn._core.validate import InputError
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.instances.result import InstanceRun
-from pottsattn.potts import PottsModel
+from pottsattn.model.potts import PottsModel
 from pottsattn.spatial.run import SpatialRun
-from pottsattn.sweep import SweepTable
-from pottsattn.theory.learning_curve import LearningCurve
+from pottsattn.studies.sweep.table import SweepTable
+from pottsattn.theory.curve import LearningCurve
 
 __all__ = ["load", "load_fit", "load_model"]
 

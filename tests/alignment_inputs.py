@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from slow_reader import Unreadable, slow_read
 
 from pottsattn import InputError
-from pottsattn.alignment import read_alignment
+from pottsattn.data.alignment.reading import read_alignment
 
 FORMS = ("fasta", "a2m", "a3m", "sto")
 PIECES = (b">", b"\n", b"\r", b" ", b".", b"-", b"//", b"\n\n", b"# STOCKHOLM 1.0\n", b"#=GC RF x",

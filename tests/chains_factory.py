@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pottsattn.potts import PottsModel
+from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.engine import Chains, Engine
 
 KERNELS = ("lanes", "bins", "rows")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pottsattn.couplings import Couplings
-from pottsattn.ensembles import chain
-from pottsattn.graph import NeighborLists
-from pottsattn.potts import PottsModel
+from pottsattn.model.couplings import Couplings
+from pottsattn.model.ensembles import chain
+from pottsattn.model.graph import NeighborLists
+from pottsattn.model.potts import PottsModel
 
 # Read by torch and numba when they are imported: on problems this small, threads only wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

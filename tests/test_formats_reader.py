@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pottsattn.dataset import read_dataset
+from pottsattn.data.dataset import read_dataset
 from pottsattn.fitting.mean_field import fit_mean_field
-from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
+from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 
 FORMATS = Path(__file__).parents[1] / "docs" / "formats.md"
 ALIGNMENT = Path(__file__).parent / "data" / "plmc_tiny.fasta"

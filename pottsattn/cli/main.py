@@ -9,24 +9,18 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from pottsattn._validate import ConvergenceWarning, InputError, did_you_mean
+from pottsattn._core.validate import ConvergenceWarning, InputError, did_you_mean
 from pottsattn._version import __version__
-from pottsattn.cli import (
-    bridging,
-    citing,
-    data,
-    export,
-    fit,
-    info,
-    instancing,
-    judging,
-    pages,
-    planning,
-    spatial,
-    sweeping,
-    theory,
-    using,
-)
+from pottsattn.cli import bridge as bridging
+from pottsattn.cli import cite as citing
+from pottsattn.cli import compare as judging
+from pottsattn.cli import energies as using
+from pottsattn.cli import export, fit, info, spatial, theory
+from pottsattn.cli import instances as instancing
+from pottsattn.cli import plan as planning
+from pottsattn.cli import plot as pages
+from pottsattn.cli import sample as data
+from pottsattn.cli import sweep as sweeping
 from pottsattn.cli._shell import INTERRUPTED, WRONG_INPUT, Parser
 
 __all__ = ["build_parser", "main"]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pottsattn._validate import InputError
+from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
     DONE,
     INTERRUPTED,

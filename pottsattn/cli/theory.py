@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pottsattn._storage import check_writable
-from pottsattn._validate import InputError, check_choice
+from pottsattn._core.storage import check_writable
+from pottsattn._core.validate import InputError, check_choice
 from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, say
 
 __all__ = ["add_commands"]
@@ -62,7 +62,7 @@ def add_commands(commands: Any) -> None:
 def _theory(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from pottsattn.theory.learning_curve import learning_curve
+    from pottsattn.theory.curve import learning_curve
     from pottsattn.theory.optimum import optimal_mask_fraction, optimal_ridge
 
     if arguments.out is not None:

@@ -16,19 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from pottsattn._numba import n_threads_or_default, run_in_threads
-from pottsattn._validate import InputError, check_at_least
-from pottsattn.dataset import SequenceDataset
-from pottsattn.ensembles import sk_potts
-from pottsattn.experiment.deviations import Deviation, deviations
-from pottsattn.experiment.plan import ESTIMATOR_OF
-from pottsattn.experiment.task import sweep_row
-from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
+from pottsattn._core.threads import n_threads_or_default, run_in_threads
+from pottsattn._core.validate import InputError, check_at_least
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.masked.fit import train_masked
+from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
-from pottsattn.fitting.training import train_masked
+from pottsattn.model.ensembles import sk_potts
 from pottsattn.sampling.sampler import SampleResult, sample
-from pottsattn.sweep import SweepRow, SweepTable
-from pottsattn.theory.learning_curve import LearningCurve, learning_curve
+from pottsattn.studies.sweep.deviations import Deviation, deviations
+from pottsattn.studies.sweep.one_fit import sweep_row
+from pottsattn.studies.sweep.table import SweepRow, SweepTable
+from pottsattn.studies.sweep.tasks import ESTIMATOR_OF
+from pottsattn.theory.curve import LearningCurve, learning_curve
 from pottsattn.theory.optimum import optimal_ridge
 
 __all__ = [

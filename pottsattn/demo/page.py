@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pottsattn._storage import provenance, write_csv
-from pottsattn.comparison import compare, coupling_pairs
+from pottsattn._core.storage import provenance, write_csv
+from pottsattn.analysis.comparison import compare, coupling_pairs
 from pottsattn.demo.job import (
     CURVE_ALPHAS,
     METHODS,
@@ -16,8 +16,8 @@ from pottsattn.demo.job import (
     DemoResult,
     Example,
 )
-from pottsattn.experiment.deviations import Deviation
-from pottsattn.plotting import (
+from pottsattn.figures.curves import figure_learning_curves
+from pottsattn.figures.style import (
     METHOD_LABELS,
     METHOD_MARKERS,
     new_figure,
@@ -25,11 +25,11 @@ from pottsattn.plotting import (
     save_figure,
     share_limits,
 )
-from pottsattn.plotting_curves import figure_learning_curves
-from pottsattn.plotting_training import plot_history
-from pottsattn.report import Section, Table, write_page
-from pottsattn.sweep import SweepTable
-from pottsattn.theory.learning_curve import LearningCurve
+from pottsattn.figures.training import plot_history
+from pottsattn.pages.page import Section, Table, write_page
+from pottsattn.studies.sweep.deviations import Deviation
+from pottsattn.studies.sweep.table import SweepTable
+from pottsattn.theory.curve import LearningCurve
 
 __all__ = ["write_demo_page"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pottsattn._storage import check_writable
-from pottsattn._validate import InputError
+from pottsattn._core.storage import check_writable
+from pottsattn._core.validate import InputError
 from pottsattn.demo.job import DemoResult, Progress, Settings, run_job
 from pottsattn.demo.page import write_demo_page
 

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dpocon, dpotrf, dpotri
 from threadpoolctl import threadpool_limits
 
-from pottsattn._validate import InputError, check_kind, check_nonnegative
-from pottsattn.couplings import Couplings
-from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.conventions import site_losses
+from pottsattn._core.validate import InputError, check_kind, check_nonnegative
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.exchange.conventions import site_losses
 from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.result import FitResult
+from pottsattn.model.couplings import Couplings
 
 __all__ = ["DEFAULT_PSEUDOCOUNT", "fit_mean_field"]
 

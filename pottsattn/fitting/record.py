@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._display import html_table
-from pottsattn._storage import write_csv
-from pottsattn._validate import InputError, check_nonnegative
-from pottsattn.dataset import SequenceDataset
-from pottsattn.reading import SequenceFile
+from pottsattn._core.display import html_table
+from pottsattn._core.storage import write_csv
+from pottsattn._core.validate import InputError, check_nonnegative
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.sequence_file import SequenceFile
 
 if TYPE_CHECKING:
     import h5py

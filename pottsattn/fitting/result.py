@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._storage import create_hdf5, open_hdf5, provenance
-from pottsattn._validate import InputError, check_sequences
-from pottsattn.couplings import Couplings
+from pottsattn._core.storage import create_hdf5, open_hdf5, provenance
+from pottsattn._core.validate import InputError, check_sequences
 from pottsattn.fitting.record import FitRecord
-from pottsattn.potts import PottsModel, log_softmax, read_couplings, write_couplings
+from pottsattn.model.couplings import Couplings
+from pottsattn.model.potts import PottsModel, log_softmax, read_couplings, write_couplings
 
 __all__ = ["CouplingErrors", "FitResult"]
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class CouplingErrors:
-    """Standard errors of the parameters of a fit (`pottsattn.fitting.standard_errors`).
+    """Standard errors of the parameters of a fit (`pottsattn.fitting.selection.standard_errors`).
 
     `kind` is "laplace" or "sandwich". `couplings` are (L, L) for interactions, (L, L, C, C) for the
     zero-sum parts of full blocks. `fields` (L, C) are those of h of factored fits, of full blocks

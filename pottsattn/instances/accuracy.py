@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import InputError
+from pottsattn._core.validate import InputError
 
 __all__ = ["Accuracy", "accuracy"]
 

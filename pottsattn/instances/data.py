@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import InputError, check_at_least, check_choice, check_generator
-from pottsattn.images import digits, read_images, to_patches
+from pottsattn._core.validate import InputError, check_at_least, check_choice, check_generator
+from pottsattn.data.images import digits, read_images, to_patches
 from pottsattn.instances.mixtures import PottsMixture, field_mixture, gauge_mixture
 
 __all__ = ["MIXTURES", "InstanceData", "digit_data", "mixture_data", "read_data"]

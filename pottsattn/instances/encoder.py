@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pottsattn._validate import (
+from pottsattn._core.validate import (
     InputError,
     check_at_least,
     check_choice,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import InputError, check_at_least, check_nonnegative
+from pottsattn._core.validate import InputError, check_at_least, check_nonnegative
 
 __all__ = ["n_visible", "visible_tokens"]
 

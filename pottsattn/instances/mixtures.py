@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
-from pottsattn._validate import (
+from pottsattn._core.validate import (
     InputError,
     check_at_least,
     check_generator,
@@ -32,8 +32,8 @@ from pottsattn._validate import (
     check_sequences,
 )
 from pottsattn.instances.accuracy import Accuracy, accuracy
-from pottsattn.potts import PottsModel
-from pottsattn.sampling.log_partition import LogPartition, log_partition
+from pottsattn.likelihood.partition_function import LogPartition, log_partition
+from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.sampler import sample
 from pottsattn.sampling.schedule import Schedule
 
@@ -259,7 +259,7 @@ def field_mixture(
     """Return a mixture whose classes have fields h ~ Normal(0, field_scale^2) of their own.
 
     log Z of every class is exact up to 10^6 states and integrated beyond, see
-    `pottsattn.sampling.log_partition`.
+    `pottsattn.likelihood.partition_function`.
 
     Parameters
     ----------

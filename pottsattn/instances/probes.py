@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import InputError, check_array, check_at_least, check_sequences
+from pottsattn._core.validate import InputError, check_array, check_at_least, check_sequences
 from pottsattn.instances.accuracy import Accuracy, accuracy
 
 __all__ = [

@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pottsattn._validate import InputError, check_generator, check_positive
+from pottsattn._core.validate import InputError, check_generator, check_positive
 from pottsattn.instances.encoder import TOKEN_SCALE, Encoder, EncoderConfig
-from pottsattn.instances.loop import EncoderObjective
 from pottsattn.instances.settings import TrainingConfig
+from pottsattn.instances.steps import EncoderObjective
 from pottsattn.instances.training import TrainedEncoder, as_inputs, train_encoder
 
 __all__ = ["random_encoder", "train_masked_tokens", "train_supervised"]

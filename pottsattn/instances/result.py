@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._display import html_table
-from pottsattn._storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
-from pottsattn._validate import InputError
+from pottsattn._core.display import html_table
+from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
+from pottsattn._core.validate import InputError
 from pottsattn.instances.probes import ProbeScores
 
 if TYPE_CHECKING:

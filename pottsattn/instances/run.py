@@ -15,13 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pottsattn._storage import to_json
-from pottsattn._validate import check_at_least, check_choice
-from pottsattn.fitting.workers import choose_device, join_workers, limit_threads
+from pottsattn._core.storage import to_json
+from pottsattn._core.validate import check_at_least, check_choice
 from pottsattn.instances.data import InstanceData
 from pottsattn.instances.encoder import AT_ONCE, Encoder, EncoderConfig, encode
-from pottsattn.instances.heads import HeadConfig
-from pottsattn.instances.loop import Progress
 from pottsattn.instances.probes import (
     ProbeScores,
     evaluate,
@@ -29,10 +26,13 @@ from pottsattn.instances.probes import (
     linear_probe,
     raw_linear_probe,
 )
+from pottsattn.instances.projection_heads import HeadConfig
 from pottsattn.instances.references import random_encoder, train_masked_tokens, train_supervised
 from pottsattn.instances.result import UNKNOWN, InstanceRun
 from pottsattn.instances.settings import PretrainConfig, TrainingConfig
+from pottsattn.instances.steps import Progress
 from pottsattn.instances.training import CHECKPOINT_SECONDS, TrainedEncoder, as_inputs, pretrain
+from pottsattn.training.workers import choose_device, join_workers, limit_threads
 
 __all__ = ["REFERENCES", "encoder_config_for", "run_instances"]
 

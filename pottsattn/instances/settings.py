@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pottsattn._validate import InputError, check_at_least, check_choice, check_positive
-from pottsattn.fitting.loop import Recipe
+from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
+from pottsattn.fitting.masked.steps import Recipe
 from pottsattn.instances.losses import LOSSES
 
 __all__ = ["PretrainConfig", "TrainingConfig"]

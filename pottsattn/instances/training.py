@@ -31,25 +31,25 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pottsattn._checkpoint import Checkpoint
-from pottsattn._validate import (
+from pottsattn._core.checkpoint import Checkpoint
+from pottsattn._core.validate import (
     ConvergenceWarning,
     InputError,
     check_generator,
     check_sequences,
 )
-from pottsattn.fitting.workers import Workers, choose_device, join_workers, limit_threads
 from pottsattn.instances.encoder import Encoder, EncoderConfig
-from pottsattn.instances.heads import HeadConfig, make_predictor, make_projector
-from pottsattn.instances.loop import (
+from pottsattn.instances.losses import byol, infonce
+from pottsattn.instances.masks import n_visible, visible_tokens
+from pottsattn.instances.projection_heads import HeadConfig, make_predictor, make_projector
+from pottsattn.instances.result import EncoderHistory
+from pottsattn.instances.settings import PretrainConfig, TrainingConfig
+from pottsattn.instances.steps import (
     EncoderObjective,
     EncoderTraining,
     Progress,
 )
-from pottsattn.instances.losses import byol, infonce
-from pottsattn.instances.masks import n_visible, visible_tokens
-from pottsattn.instances.result import EncoderHistory
-from pottsattn.instances.settings import PretrainConfig, TrainingConfig
+from pottsattn.training.workers import Workers, choose_device, join_workers, limit_threads
 
 __all__ = [
     "InstanceObjective",

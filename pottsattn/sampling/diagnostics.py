@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import InputError, check_array, check_choice
+from pottsattn._core.validate import InputError, check_array, check_choice
 
 __all__ = [
     "CRITERIA",

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._simd import LANES
-from pottsattn._validate import InputError, check_choice
-from pottsattn.potts import PottsModel
+from pottsattn._core.simd.vectors import LANES
+from pottsattn._core.validate import InputError, check_choice
+from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.kernels_chains import row_kernel, sweep_bins
 from pottsattn.sampling.kernels_cluster import sweep_swendsen_wang, sweep_wolff
 from pottsattn.sampling.kernels_lanes import sweep_lanes

@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._numba import n_threads_or_default
-from pottsattn._storage import to_json
-from pottsattn._validate import (
+from pottsattn._core.storage import to_json
+from pottsattn._core.threads import n_threads_or_default
+from pottsattn._core.validate import (
     InputError,
     check_at_least,
     check_generator,
@@ -22,7 +22,7 @@ from pottsattn._validate import (
     check_positive,
     check_sequences,
 )
-from pottsattn.potts import PottsModel
+from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.diagnostics import MIN_SAMPLES
 from pottsattn.sampling.engine import Chains, Engine, build_engine, random_streams
 from pottsattn.sampling.judging import Criterion, check_two_starts, judge, judge_warmup

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pottsattn._validate import ConvergenceWarning
+from pottsattn._core.validate import ConvergenceWarning
 from pottsattn.sampling.diagnostics import (
     Diagnosis,
     TwoStartCheck,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import njit
-from pottsattn._simd import (
+from pottsattn._core.simd.rows import sum_rows
+from pottsattn._core.simd.vectors import (
     LANES,
     PADDING,
     aligned_floats,
@@ -35,7 +35,7 @@ from pottsattn._simd import (
     splat_word,
     store_floats,
 )
-from pottsattn._simd_rows import sum_rows
+from pottsattn._core.threads import njit
 from pottsattn.sampling.kernels_random import draw_word, unit_float
 
 __all__ = ["row_kernel", "sweep_bins"]

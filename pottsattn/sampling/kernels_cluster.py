@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import njit
+from pottsattn._core.threads import njit
 from pottsattn.sampling.kernels_random import draw_word
 
 __all__ = ["sweep_swendsen_wang", "sweep_wolff"]

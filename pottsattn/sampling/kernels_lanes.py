@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import njit
-from pottsattn._simd import (
+from pottsattn._core.simd.rows import masked_sums
+from pottsattn._core.simd.vectors import (
     LANES,
     aligned_floats,
     exp,
@@ -37,7 +37,7 @@ from pottsattn._simd import (
     store_mask,
     store_words,
 )
-from pottsattn._simd_rows import masked_sums
+from pottsattn._core.threads import njit
 from pottsattn.sampling.kernels_random import draw_words, unit_floats
 
 __all__ = ["sweep_lanes"]

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import njit
-from pottsattn._simd import (
+from pottsattn._core.simd.vectors import (
     load_words,
     rotate_left,
     shift_left,
@@ -20,6 +19,7 @@ from pottsattn._simd import (
     store_words,
     to_floats,
 )
+from pottsattn._core.threads import njit
 
 __all__ = ["draw_word", "draw_words", "unit_float", "unit_floats"]
 

@@ -20,10 +20,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import run_in_threads
-from pottsattn._partial import PartialFile
-from pottsattn._storage import check_writable, create_hdf5
-from pottsattn._validate import InputError
+from pottsattn._core.partial import PartialFile
+from pottsattn._core.storage import check_writable, create_hdf5
+from pottsattn._core.threads import run_in_threads
+from pottsattn._core.validate import InputError
 from pottsattn.sampling.runs import Rounds
 
 __all__ = ["FileRecorder", "MemoryRecorder", "Recorder", "Traces"]

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pottsattn._display import html_table
-from pottsattn._storage import write_csv
-from pottsattn._validate import InputError
-from pottsattn.dataset import SequenceDataset
+from pottsattn._core.display import html_table
+from pottsattn._core.storage import write_csv
+from pottsattn._core.validate import InputError
+from pottsattn.data.dataset import SequenceDataset
 from pottsattn.sampling.diagnostics import Diagnosis, TwoStartCheck, WarmupSuggestion
 from pottsattn.sampling.tempering import TemperingReport
 

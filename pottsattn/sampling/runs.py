@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import run_in_threads
+from pottsattn._core.threads import run_in_threads
 from pottsattn.sampling.engine import Chains, Engine
 from pottsattn.sampling.schedule import Schedule
 

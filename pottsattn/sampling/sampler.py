@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pottsattn._storage import provenance
-from pottsattn.dataset import SequenceDataset
-from pottsattn.potts import PottsModel
+from pottsattn._core.storage import provenance
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.job import Job
 from pottsattn.sampling.recording import FileRecorder, MemoryRecorder
 from pottsattn.sampling.result import SampleResult
@@ -75,7 +75,7 @@ def sample(
 
     Examples
     --------
-    >>> from pottsattn.ensembles import chain
+    >>> from pottsattn.model.ensembles import chain
     >>> sample(chain(10, 3, 0.5), 200, rng=0).dataset
     SequenceDataset(n_sequences=200, length=10, n_states=3, model known)
     """

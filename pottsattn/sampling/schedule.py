@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pottsattn._validate import InputError, check_at_least, check_choice, check_positive
+from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
 from pottsattn.sampling.engine import MOVES
 
 __all__ = ["STARTS", "Schedule", "Tempering"]

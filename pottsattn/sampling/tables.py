@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._simd import LANES, PADDING, aligned_zeros
-from pottsattn.potts import PottsModel
+from pottsattn._core.simd.vectors import LANES, PADDING, aligned_zeros
+from pottsattn.model.potts import PottsModel
 
 __all__ = ["BinTables", "LaneTables", "RowTables", "bin_tables", "lane_tables", "row_tables"]
 

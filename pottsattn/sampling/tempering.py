@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import njit
-from pottsattn.potts import PottsModel
+from pottsattn._core.threads import njit
+from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.engine import Chains, Engine, build_engine, random_streams
 from pottsattn.sampling.kernels_random import draw_word, unit_float
 from pottsattn.sampling.runs import Rounds, Workers, warmup_pieces

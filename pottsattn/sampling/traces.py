@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._storage import open_hdf5
-from pottsattn._validate import InputError
+from pottsattn._core.storage import open_hdf5
+from pottsattn._core.validate import InputError
 from pottsattn.sampling.diagnostics import MIN_SAMPLES, WINDOW, autocorrelation_function
 from pottsattn.sampling.recording import Traces
 

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import InputError, check_at_least, check_generator
+from pottsattn._core.validate import InputError, check_at_least, check_generator
 
 __all__ = ["GLOBAL", "PatchAreas", "grid_areas", "random_areas"]
 

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pottsattn._interrupts import interrupts_wait
-from pottsattn._validate import (
+from pottsattn._core.interrupts import interrupts_wait
+from pottsattn._core.validate import (
     InputError,
     check_at_least,
     check_choice,
@@ -34,8 +34,7 @@ from pottsattn._validate import (
     check_nonnegative,
     check_positive,
 )
-from pottsattn.fitting.workers import choose_device
-from pottsattn.images import to_patches
+from pottsattn.data.images import to_patches
 from pottsattn.spatial.layer import (
     QUERIES,
     SpatialAttention,
@@ -45,6 +44,7 @@ from pottsattn.spatial.layer import (
 )
 from pottsattn.spatial.measures import diversity
 from pottsattn.spatial.recipe import OBJECTIVES
+from pottsattn.training.workers import choose_device
 
 __all__ = ["ImageAttention", "train_on_images"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import InputError, check_nonnegative, check_positive
+from pottsattn._core.validate import InputError, check_nonnegative, check_positive
 from pottsattn.spatial.areas import PatchAreas
 
 __all__ = ["InputLaw", "PatchBatch"]

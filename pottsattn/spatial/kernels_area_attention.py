@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._numba import njit
+from pottsattn._core.threads import njit
 
 __all__ = ["area_attention", "position_weights", "score_gradient"]
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pottsattn._validate import InputError, check_at_least, check_choice, check_positive
+from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
 
 __all__ = [
     "QUERIES",

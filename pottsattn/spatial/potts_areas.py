@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln, logsumexp
 
-from pottsattn._validate import (
+from pottsattn._core.validate import (
     InputError,
     check_array,
     check_at_least,
@@ -35,8 +35,8 @@ from pottsattn._validate import (
     check_n_states,
     check_nonnegative,
 )
-from pottsattn.couplings import Couplings
-from pottsattn.potts import PottsModel
+from pottsattn.model.couplings import Couplings
+from pottsattn.model.potts import PottsModel
 from pottsattn.spatial.areas import GLOBAL
 
 __all__ = [

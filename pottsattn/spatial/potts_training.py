@@ -1,6 +1,6 @@
 """Factored attention trained on sequences with areas, and its concentration on them by the step.
 
-The layer is that of `pottsattn.fitting.attention`, with one head and without fields. Softmax
+The layer is that of `pottsattn.fitting.masked.attention`, with one head and without fields. Softmax
 attention starts from S = 0, uniform attention, as the spatial layer starts from Q = 0. With
 A_ij = g / (n - 1) in an area of n sites all rows of A have the sum g, so softmax attention with
 U = g I is the true model when every row is uniform over its own area. Free attention starts from
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import InputError, check_at_least, check_choice, check_generator
-from pottsattn.dataset import SequenceDataset
-from pottsattn.fitting.attention import ATTENTIONS, FactoredAttention
+from pottsattn._core.validate import InputError, check_at_least, check_choice, check_generator
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.masked.attention import ATTENTIONS, FactoredAttention
+from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.result import FitResult
-from pottsattn.fitting.training import train_masked
 from pottsattn.spatial.potts_areas import AreaShare, check_areas, own_area_share
 
 __all__ = ["PottsAreaTraining", "train_potts_areas"]

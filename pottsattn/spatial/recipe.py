@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pottsattn._validate import (
+from pottsattn._core.validate import (
     InputError,
     check_at_least,
     check_choice,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._display import html_table
-from pottsattn._storage import create_hdf5, open_hdf5, provenance, write_csv
+from pottsattn._core.display import html_table
+from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, write_csv
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.objectives import AreaLayer
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._checkpoint import Checkpoint
-from pottsattn._interrupts import interrupts_wait
-from pottsattn._validate import check_at_least
+from pottsattn._core.checkpoint import Checkpoint
+from pottsattn._core.interrupts import interrupts_wait
+from pottsattn._core.validate import check_at_least
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.mean_field import MeanField
 from pottsattn.spatial.measures import mean_correlations, measure, rate_ratio

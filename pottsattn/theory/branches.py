@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import InputError
+from pottsattn._core.validate import InputError
 from pottsattn.theory.tracing import check_ridges, check_task, solvers_of
 
 __all__ = ["Branches", "solution_branches"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import (
+from pottsattn._core.validate import (
     InputError,
     check_array,
     check_at_least,

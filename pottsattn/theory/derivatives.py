@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.readout import mean_loss
-from pottsattn.theory.solver import StudentSolver
 from pottsattn.theory.tracing import check_ridges, check_task, solvers_of
 
 __all__ = ["LossSlopes", "loss_slopes"]

@@ -28,12 +28,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import ConvergenceWarning
-from pottsattn.theory.learning_curve import bayes_loss
+from pottsattn._core.validate import ConvergenceWarning
+from pottsattn.theory.curve import bayes_loss
+from pottsattn.theory.equations.solver import StudentSolver
+from pottsattn.theory.equations.student import ensemble_student
 from pottsattn.theory.optimum import optimal_ridge
 from pottsattn.theory.readout import mean_loss
-from pottsattn.theory.solver import StudentSolver
-from pottsattn.theory.student import ensemble_student
 
 __all__ = ["EffectiveEnsemble", "MeasuredLoss", "fit_effective", "fit_matched", "residuals"]
 

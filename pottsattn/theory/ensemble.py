@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import InputError, check_at_least, check_nonnegative
+from pottsattn._core.validate import InputError, check_at_least, check_nonnegative
 
 __all__ = [
     "PhaseZone",

@@ -34,7 +34,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._validate import check_n_states, check_positive
+from pottsattn._core.validate import check_n_states, check_positive
 from pottsattn.theory.ensemble import check_paramagnetic
 
 __all__ = ["existence_threshold", "separability_threshold"]

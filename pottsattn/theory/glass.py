@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pottsattn._validate import check_n_states
+from pottsattn._core.validate import check_n_states
 from pottsattn.theory.readout import mean_error, mean_loss
 
 __all__ = ["GlassScales", "glass_scales"]

@@ -31,12 +31,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import InputError, check_array
-from pottsattn.theory.finite_masks import FiniteMaskSolver
-from pottsattn.theory.gaussian import SiteAverages
-from pottsattn.theory.smoothed import SmoothedRule
-from pottsattn.theory.solver import TINY, Equations, SolvedPoint, StudentSolver
-from pottsattn.theory.student import Student
+from pottsattn._core.validate import InputError, check_array
+from pottsattn.theory.equations.finite_masks import FiniteMaskSolver
+from pottsattn.theory.equations.gaussian import SiteAverages
+from pottsattn.theory.equations.smoothed import SmoothedRule
+from pottsattn.theory.equations.solver import TINY, Equations, SolvedPoint, StudentSolver
+from pottsattn.theory.equations.student import Student
 
 __all__ = [
     "MASK_MODES",

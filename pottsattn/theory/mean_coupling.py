@@ -28,7 +28,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pottsattn._validate import (
+from pottsattn._core.validate import (
     InputError,
     check_array,
     check_at_least,
@@ -38,7 +38,7 @@ from pottsattn._validate import (
     check_positive,
 )
 from pottsattn.theory.ensemble import phase_zone
-from pottsattn.theory.student import ESTIMATORS, Student, ensemble_student
+from pottsattn.theory.equations.student import ESTIMATORS, Student, ensemble_student
 
 __all__ = [
     "largest_mean_coupling",

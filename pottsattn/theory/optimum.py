@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn.theory.equations.solver import SolvedPoint, StudentSolver, unsolved
+from pottsattn.theory.equations.student import Student
 from pottsattn.theory.masks import mask_solver
 from pottsattn.theory.readout import mean_loss
 from pottsattn.theory.result import LearningCurve
-from pottsattn.theory.solver import SolvedPoint, StudentSolver, unsolved
-from pottsattn.theory.student import Student
 from pottsattn.theory.tracing import check_ridges, check_task, trace
 
 __all__ = ["optimal_mask_fraction", "optimal_ridge"]

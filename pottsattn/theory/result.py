@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._display import html_table
-from pottsattn._storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
+from pottsattn._core.display import html_table
+from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
 from pottsattn.theory.ensemble import PhaseZone
 from pottsattn.theory.readout import mean_confidence
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pottsattn._validate import ConvergenceWarning, InputError, check_positive
-from pottsattn.theory.learning_curve import learning_curve
+from pottsattn._core.validate import ConvergenceWarning, InputError, check_positive
+from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.optimum import optimal_ridge
 
 __all__ = ["alpha_for_loss"]

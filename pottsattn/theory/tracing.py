@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._validate import (
+from pottsattn._core.validate import (
     ConvergenceWarning,
     InputError,
     check_array,
@@ -25,11 +25,11 @@ from pottsattn._validate import (
     check_nonnegative,
 )
 from pottsattn.theory.ensemble import check_paramagnetic, phase_zone
+from pottsattn.theory.equations.solver import SolvedPoint, StudentSolver, unsolved
+from pottsattn.theory.equations.student import ESTIMATORS, ensemble_student
 from pottsattn.theory.masks import MASK_MODES, check_mask_fraction, mask_solver
 from pottsattn.theory.readout import mean_accuracy, mean_loss
 from pottsattn.theory.result import LearningCurve
-from pottsattn.theory.solver import SolvedPoint, StudentSolver, unsolved
-from pottsattn.theory.student import ESTIMATORS, ensemble_student
 
 __all__ = [
     "Task",

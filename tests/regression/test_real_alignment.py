@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
+from pottsattn.analysis.contacts import rank_contacts, read_distances
 from pottsattn.cli.main import main
-from pottsattn.contacts import rank_contacts, read_distances
-from pottsattn.dataset import read_dataset
-from pottsattn.fitting.conventions import objective_in, penalty_from
+from pottsattn.data.dataset import read_dataset
+from pottsattn.exchange.conventions import objective_in, penalty_from
 from pottsattn.fitting.mean_field import fit_mean_field
-from pottsattn.fitting.pseudolikelihood import fit_pseudolikelihood
+from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 
 # plmc with lambda_e = lambda_h = 10.4 (0.2 (L - 1)): 1.000, 0.962, 0.792; two pairs of slack.
 RANKS = {"L/2": (26, 1.000), "L": (53, 0.962), "2L": (106, 0.792)}

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 
 from pottsattn import learning_curve, sample
-from pottsattn.ensembles import sk_potts
+from pottsattn.model.ensembles import sk_potts
 
 LENGTH, SCALE, ALPHA, RIDGE, FRACTION, MASKS = 60, 1.0, 4, 0.1, 0.4, 3
 N_INSTANCES, N_SITES, N_TEST = 6, 20, 2000

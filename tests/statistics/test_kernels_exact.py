@@ -13,10 +13,10 @@ from chains_factory import CLUSTER_MOVES, KERNELS, SITE_MOVES, advance, random_c
 from conftest import random_model
 from scipy.stats import chi2
 
-from pottsattn.couplings import Couplings
-from pottsattn.ensembles import lattice_2d
-from pottsattn.exact import enumerate_states, solve_chain, solve_torus
-from pottsattn.potts import PottsModel
+from pottsattn.model.couplings import Couplings
+from pottsattn.model.ensembles import lattice_2d
+from pottsattn.model.exact import enumerate_states, solve_chain, solve_torus
+from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.engine import Chains, Engine, build_engine
 from pottsattn.sampling.kernels_random import draw_word
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pottsattn import PottsModel, sample
-from pottsattn.ensembles import sk_potts
+from pottsattn.model.ensembles import sk_potts
 from pottsattn.theory.mean_coupling import uniform_susceptibility
 
 LENGTH, N_STATES, SCALE, MEAN, N_INSTANCES = 200, 3, 1.5, 1.0, 10

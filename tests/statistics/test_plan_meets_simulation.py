@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pottsattn import fit_pseudolikelihood, sample
-from pottsattn.comparison import compare
-from pottsattn.ensembles import sk_potts
-from pottsattn.planning import plan
+from pottsattn.analysis.comparison import compare
+from pottsattn.model.ensembles import sk_potts
+from pottsattn.studies.plan.run import plan
 
 LENGTH, SIZE, N_TEST = 100, 400, 2000
 

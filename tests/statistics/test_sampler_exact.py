@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pottsattn.couplings import Couplings
-from pottsattn.exact import enumerate_states, solve_chain
-from pottsattn.potts import PottsModel
+from pottsattn.model.couplings import Couplings
+from pottsattn.model.exact import enumerate_states, solve_chain
+from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.sampler import Schedule, sample
 
 N_CHAINS = 128

@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pottsattn.experiment.config import SweepConfig
-from pottsattn.experiment.deviations import deviations, finite_size_fits, judge
-from pottsattn.experiment.run import run_sweep
-from pottsattn.sweep import SweepTable
+from pottsattn.studies.sweep.config import SweepConfig
+from pottsattn.studies.sweep.deviations import deviations, finite_size_fits, judge
+from pottsattn.studies.sweep.run import run_sweep
+from pottsattn.studies.sweep.table import SweepTable
 
 SHARED = {"lengths": [16, 32, 64], "instances": 8, "ridges": 0.3, "n_test": 1000}
 GRIDS = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pottsattn.ensembles import lattice_2d, sk_potts
-from pottsattn.exact import enumerate_states, solve_torus
+from pottsattn.model.ensembles import lattice_2d, sk_potts
+from pottsattn.model.exact import enumerate_states, solve_torus
 from pottsattn.sampling import tempering
 from pottsattn.sampling.sampler import Schedule, Tempering, sample
 from pottsattn.sampling.tempering import tune_ladder

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pottsattn import fit_pseudolikelihood, learning_curve, sample
-from pottsattn.comparison import compare
-from pottsattn.ensembles import sk_potts
+from pottsattn.analysis.comparison import compare
+from pottsattn.model.ensembles import sk_potts
 
 LENGTH, N_STATES, SCALE, ALPHA, RIDGE, N_INSTANCES = 80, 3, 1.5, 4, 0.4, 8
 

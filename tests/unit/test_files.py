@@ -5,15 +5,15 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from fit_factory import make_fit
 from numpy.testing import assert_allclose
 
 import pottsattn
+from fit_factory import make_fit
 from pottsattn import InputError, PottsModel, SequenceDataset
 from pottsattn.files import load, load_model
 from pottsattn.fitting.result import FitResult
-from pottsattn.sweep import SweepTable
-from pottsattn.theory.learning_curve import LearningCurve, learning_curve
+from pottsattn.studies.sweep.table import SweepTable
+from pottsattn.theory.curve import LearningCurve, learning_curve
 
 
 @pytest.fixture

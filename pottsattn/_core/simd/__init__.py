@@ -1,0 +1,1 @@
+"""Vectors for Numba kernels: arithmetic, bits, masks and rows of LLVM vectors."""

@@ -1,0 +1,1 @@
+"""Truth and estimate together: comparison, contacts, scores, moments."""

@@ -1,0 +1,265 @@
+"""Truth and estimate side by side: losses, coupling error, correlation.
+
+The one module that sees both. Conventions of the package: losses in nats per masked site, mean over
+(weighted) sequences and sites of -log P(s_i | s_-i) with full context, ignored gaps left out;
+coupling_error = |J - J*|_F^2 / |J*|_F^2 over i != j, both in the zero-sum gauge, J as fitted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pottsattn._core.storage import write_csv
+from pottsattn._core.validate import InputError
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.masked.network_fit import NetworkFit
+from pottsattn.fitting.result import FitResult
+from pottsattn.model.couplings import (
+    Couplings,
+    inner_product,
+    sequence_blocks,
+    zero_sum_projector,
+)
+from pottsattn.model.potts import PottsModel, own_log_p
+
+__all__ = [
+    "Comparison",
+    "FitComparison",
+    "compare",
+    "coupling_error",
+    "coupling_pairs",
+    "pearson",
+    "sequence_losses",
+]
+
+Array = NDArray[np.float64]
+
+
+class Predictor(Protocol):
+    """Anything with conditionals: a model, a fit."""
+
+    def log_conditionals(self, sequences: ArrayLike) -> Array:
+        """Return log P(s_i = a | s_-i), shape (n_sequences, length, n_states)."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitComparison:
+    """One fit judged on test data; NaN where the truth is unknown."""
+
+    file: str
+    method: str
+    test_loss: float  # nats per masked site
+    test_loss_error: float  # standard error over test sequences
+    train_loss: float  # nats per masked site
+    coupling_error: float
+    pearson: float
+    n_parameters: int
+    converged: bool
+    seconds: float
+    gap_policy: str = "state"  # "ignored": losses are of the sites that are no gaps
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several fits on the same test data."""
+
+    fits: tuple[FitComparison, ...]
+    bayes_loss: float  # loss of the true model on the same test data; NaN if unknown
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return {"fits": [...], "bayes_loss": ...}, the JSON of `pottsattn compare`."""
+        return {"fits": [asdict(fit) for fit in self.fits], "bayes_loss": self.bayes_loss}
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write one row per fit; the Bayes loss is repeated in the last column."""
+        header = [*(item.name for item in fields(FitComparison)), "bayes_loss"]
+        write_csv(path, header, ([*asdict(fit).values(), self.bayes_loss] for fit in self.fits))
+
+    def __str__(self) -> str:
+        head = f"{'fit':24} {'method':10} {'test loss':>18} {'train loss':>10} "
+        head += f"{'coupling error':>14} {'pearson':>8} {'seconds':>8}"
+        lines = [head]
+        for fit in self.fits:
+            loss = f"{fit.test_loss:.4f} ± {fit.test_loss_error:.4f}"
+            lines.append(
+                f"{fit.file[-24:]:24} {fit.method:10} {loss:>18} {fit.train_loss:10.4f} "
+                f"{fit.coupling_error:14.4f} {fit.pearson:8.4f} {fit.seconds:8.1f}"
+                + ("" if fit.gap_policy == "state" else "  gaps left out")
+                + ("" if fit.converged else "  NOT converged")
+            )
+        lines.append(f"Bayes loss {self.bayes_loss:.4f}; losses in nats per masked site")
+        return "\n".join(lines).replace(" nan", "   -")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self}</pre>"
+
+
+def compare(
+    fits: Mapping[str, FitResult | NetworkFit],
+    test: SequenceDataset,
+    truth: PottsModel | None = None,
+) -> Comparison:
+    """Return losses on test data and, where the truth is known, errors of the couplings.
+
+    Parameters
+    ----------
+    fits
+        Fits by name (such as the file name). One that ignores gaps is judged where the test
+        sequences have none; its loss is not comparable to that of a fit with the gap as a state.
+    test
+        Sequences not used for training, with their weights.
+    truth
+        The true model; that of `test` if left out.
+
+    Raises
+    ------
+    InputError
+        A fit, the test data and the truth are of different sizes.
+    """
+    truth = test.model if truth is None else truth
+    tests = {name: fit.as_seen(test) for name, fit in fits.items()}
+    for name, fit in fits.items():
+        size = (tests[name].length, tests[name].n_states)
+        _check_size(name, (fit.length, fit.n_states), size)
+        _check_labels(name, fit, tests[name])
+    bayes_loss = math.nan
+    if truth is not None:
+        judged = (*tests.values(),) or (test,)
+        for data in judged:
+            size = (data.length, data.n_states)
+            _check_size("the true model", (truth.length, truth.n_states), size)
+        if not any(data.ignores_gaps for data in judged):
+            bayes_loss, _ = _mean_and_error(sequence_losses(truth, test), test)
+    rows = []
+    for name, fit in fits.items():
+        loss, error = _mean_and_error(sequence_losses(fit, tests[name]), tests[name])
+        errors = (math.nan, math.nan)
+        if truth is not None and isinstance(fit, FitResult):  # a transformer has no couplings
+            errors = coupling_error(fit, truth), pearson(fit, truth)
+        rows.append(
+            FitComparison(
+                file=name,
+                method=fit.method,
+                test_loss=loss,
+                test_loss_error=error,
+                train_loss=fit.train_loss,
+                coupling_error=errors[0],
+                pearson=errors[1],
+                n_parameters=fit.n_parameters,
+                converged=fit.converged,
+                seconds=fit.seconds,
+                gap_policy=fit.gap_policy,
+            )
+        )
+    return Comparison(tuple(rows), bayes_loss)
+
+
+def sequence_losses(predictor: Predictor, dataset: SequenceDataset) -> Array:
+    """Return the loss of every sequence, mean over its sites, nats, shape (n_sequences,).
+
+    Ignored gaps are left out of the mean.
+    """
+    losses = np.empty(dataset.n_sequences)
+    for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
+        part = dataset.sequences[block]
+        own = own_log_p(predictor.log_conditionals(part), part)
+        n_seen = (part < dataset.n_states).sum(axis=1)
+        losses[block] = -own.sum(axis=1) / np.maximum(n_seen, 1)
+    return losses
+
+
+def _mean_and_error(losses: Array, dataset: SequenceDataset) -> tuple[float, float]:
+    weights = dataset.normalized_weights
+    # A sequence counts by the sites that it shows: all of them, unless gaps are ignored.
+    seen = (dataset.sequences < dataset.n_states).mean(axis=1) / dataset.observed_share
+    mean = float((weights * seen) @ losses)
+    # Weights tell how many independent sequences there are: copies that share one add nothing.
+    squares = (seen * (losses - mean)) ** 2
+    return mean, float(np.sqrt(weights @ squares / dataset.effective_size))
+
+
+def coupling_error(fit: FitResult, truth: PottsModel) -> float:
+    """Return |J - J*|_F^2 / |J*|_F^2 over i != j in the zero-sum gauge, J as fitted; NaN if J* = 0.
+
+    Factored couplings are compared without building the (L, L, C, C) tensor.
+    """
+    fitted_norm, product, norm = _products(fit.couplings, truth.couplings, symmetrize=False)
+    return (fitted_norm - 2.0 * product + norm) / norm if norm > 0.0 else math.nan
+
+
+def pearson(fit: FitResult, truth: PottsModel) -> float:
+    """Return the correlation of all J_ij(a, b), i < j, symmetrized fit against truth; NaN if flat.
+
+    Both are in the zero-sum gauge, where blocks have mean zero.
+    """
+    fitted_norm, product, norm = _products(fit.couplings, truth.couplings, symmetrize=True)
+    scale = math.sqrt(fitted_norm * norm)
+    return product / scale if scale > 0.0 else math.nan
+
+
+def _products(
+    fitted: Couplings, true: Couplings, *, symmetrize: bool
+) -> tuple[float, float, float]:
+    """Return |J|^2, J . J*, |J*|^2 in the zero-sum gauge, never holding a second tensor."""
+    if fitted.is_factored and true.is_factored:
+        first = _gauged(fitted.symmetrized() if symmetrize else fitted)
+        second = _gauged(true)
+        return (
+            inner_product(first, first),
+            inner_product(first, second),
+            inner_product(second, second),
+        )
+    projector = zero_sum_projector(fitted.n_states)
+    sums = np.zeros(3)
+    for site in range(fitted.length):
+        row = fitted.symmetrized_row(site) if symmetrize else fitted.row(site)
+        first_row = projector @ row @ projector
+        second_row = projector @ true.row(site) @ projector
+        sums += [
+            np.vdot(first_row, first_row),
+            np.vdot(first_row, second_row),
+            np.vdot(second_row, second_row),
+        ]
+    return float(sums[0]), float(sums[1]), float(sums[2])
+
+
+def coupling_pairs(fit: FitResult, truth: PottsModel) -> tuple[Array, Array]:
+    """Return (true, fitted) values of the couplings for i < j, symmetrized, zero-sum gauge.
+
+    When both have one head, the interactions A_ij, with |U|_F of the fit fixed to the truth's and
+    <U, U*> > 0, shape (L (L - 1) / 2,); otherwise every J_ij(a, b), flattened.
+    """
+    fitted, true = _gauged(fit.couplings.symmetrized()), _gauged(truth.couplings)
+    upper = np.triu_indices(truth.length, 1)
+    if _n_heads(fitted) == 1 and _n_heads(true) == 1:
+        interactions = fitted.with_scale_of(true).factors()[0][0]
+        return true.factors()[0][0][upper], interactions[upper]
+    return true.to_dense()[upper].ravel(), fitted.to_dense()[upper].ravel()
+
+
+def _gauged(couplings: Couplings) -> Couplings:
+    return couplings.zero_sum(np.zeros((couplings.length, couplings.n_states)))[1]
+
+
+def _n_heads(couplings: Couplings) -> int:
+    return couplings.n_heads if couplings.is_factored else 0
+
+
+def _check_labels(name: str, fit: FitResult | NetworkFit, test: SequenceDataset) -> None:
+    if fit.alphabet and test.alphabet and fit.alphabet != test.alphabet:
+        raise InputError(
+            f"{name} has the alphabet {fit.alphabet!r}, the test data have {test.alphabet!r}"
+        )
+
+
+def _check_size(name: str, found: tuple[int, int], expected: tuple[int, int]) -> None:
+    if found != expected:
+        raise InputError(f"{name} has (length, n_states) = {found}, the test data have {expected}")

@@ -1,0 +1,361 @@
+"""Commands about data: sample, split, weights, example."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from pottsattn._core.validate import InputError
+from pottsattn.cli._shell import (
+    DATA_HELP,
+    DONE,
+    NOT_CONVERGED,
+    add_command,
+    add_data_options,
+    bar,
+    check_output,
+    read_data,
+    say,
+)
+
+if TYPE_CHECKING:
+    from pottsattn.sampling.result import SampleResult
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this module."""
+    sample = add_command(
+        commands,
+        "sample",
+        _sample,
+        "Draw equilibrium sequences from a Potts model and store them with the model.",
+    )
+    sample.add_argument(
+        "--model",
+        metavar="FILE",
+        help="sample the model in FILE: a data set, a model or a fit, symmetrized",
+    )
+    sample.add_argument(
+        "--ensemble", help="sk-potts, generalized, chain or lattice-2d (default: sk-potts)"
+    )
+    sample.add_argument(
+        "--edges",
+        metavar="FILE",
+        help="sample the Potts model of a graph: lines `i j [strength]`, sites from 0",
+    )
+    sample.add_argument("--length", type=int, metavar="L", help="number of sites")
+    sample.add_argument("--states", type=int, metavar="C", help="number of states of a site")
+    sample.add_argument(
+        "--coupling-scale",
+        type=float,
+        metavar="J",
+        help="strength of the couplings, in k_B T; with --edges a factor on strengths (default: 1)",
+    )
+    sample.add_argument(
+        "--sequences", type=int, metavar="M", required=True, help="number of sequences"
+    )
+    sample.add_argument("--out", metavar="F.h5", required=True, help="data set to write")
+    sample.add_argument(
+        "--inverse-temperature",
+        type=float,
+        default=1.0,
+        metavar="B",
+        help="factor on fields and couplings; the model is stored with it",
+    )
+    chains = sample.add_argument_group("chains")
+    chains.add_argument(
+        "--chains",
+        type=int,
+        metavar="K",
+        help="independent chains (default: 64), or ladders with --tempering (default: 8)",
+    )
+    chains.add_argument(
+        "--warmup",
+        type=int,
+        default=200,
+        metavar="W",
+        help="sweeps of a chain before it keeps its first sequence",
+    )
+    chains.add_argument(
+        "--thin", type=int, default=10, metavar="T", help="sweeps between kept sequences of a chain"
+    )
+    chains.add_argument(
+        "--move",
+        default="heat-bath",
+        metavar="NAME",
+        help="heat-bath, metropolis, or the cluster moves swendsen-wang and wolff of ferromagnets",
+    )
+    chains.add_argument(
+        "--start",
+        default="random",
+        metavar="NAME",
+        help="random, ordered, annealed, or two: half random, half ordered, which must meet",
+    )
+    chains.add_argument(
+        "--initial",
+        metavar="DATA",
+        help="start from the sequences of a data set (with --start two: half of the chains)",
+    )
+    chains.add_argument(
+        "--tempering",
+        action="store_true",
+        help="exchange replicas on a ladder of temperatures that is found by itself",
+    )
+    chains.add_argument(
+        "--min-ess",
+        type=float,
+        metavar="X",
+        help="double the thinning until the effective sample size is at least X, or exit with 3",
+    )
+
+    split = add_command(
+        commands, "split", _split, "Hold out a part of a data set (whole clusters of alignments)."
+    )
+    split.add_argument("data", metavar="DATA", help=DATA_HELP)
+    split.add_argument(
+        "--fraction", type=float, required=True, metavar="X", help="share held out, into B.h5"
+    )
+    split.add_argument(
+        "--out", nargs=2, required=True, metavar=("A.h5", "B.h5"), help="kept part, held-out part"
+    )
+    add_data_options(split)
+
+    weights = add_command(
+        commands,
+        "weights",
+        _weights,
+        "Write the weights of sequences, stored ones or 1 / (number of similar sequences), as "
+        "--weights FILE of other commands reads them.",
+    )
+    weights.add_argument("data", metavar="DATA", help=DATA_HELP)
+    weights.add_argument(
+        "--out", metavar="W.csv", required=True, help="weights to write: .csv, .txt or .npy"
+    )
+    add_data_options(weights)
+
+    example = add_command(
+        commands,
+        "example",
+        _example,
+        "Write an alignment to try things with: 500 artificial sequences, sampled from our fit to "
+        "Pfam PF00014.",
+    )
+    example.add_argument(
+        "--out", metavar="F.fasta", required=True, help="file to write: .fasta, .fa or .a2m, or .gz"
+    )
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from pottsattn.data.dataset import read_dataset
+    from pottsattn.sampling.sampler import Schedule, Tempering, sample_to_file
+
+    check_output(arguments.out, arguments.model, arguments.edges, arguments.initial)
+    generator = np.random.default_rng(arguments.seed)
+    model = _model(arguments, generator)
+    if arguments.inverse_temperature != 1.0:
+        model = model.scaled(arguments.inverse_temperature)
+    n_chains = arguments.chains
+    if n_chains is None:
+        n_chains = 8 if arguments.tempering else 64
+    schedule = Schedule(n_chains, arguments.warmup, arguments.thin, arguments.move, arguments.start)
+    initial = None
+    if arguments.initial is not None:
+        initial = read_dataset(arguments.initial, n_states=model.n_states).sequences
+    labels = None if arguments.model is None else _labels(arguments.model)
+    facts: dict[str, Any] = {"seed": arguments.seed}
+    if arguments.model is not None:
+        facts["source"] = {"file": arguments.model}
+    with bar("sampling", "sweep") as progress:
+        result = sample_to_file(
+            model,
+            arguments.sequences,
+            arguments.out,
+            schedule=schedule,
+            tempering=Tempering() if arguments.tempering else None,
+            min_ess=arguments.min_ess,
+            initial=initial,
+            rng=generator,
+            n_threads=arguments.threads,
+            progress=progress,
+            labels=labels,
+            facts=facts,
+        )
+    say(arguments, {"file": arguments.out, **result.to_dict()}, _describe(result, arguments))
+    return DONE if result.converged else NOT_CONVERGED
+
+
+def _describe(result: SampleResult, arguments: argparse.Namespace) -> str:
+    import numpy as np
+
+    plural = "" if result.n_sequences == 1 else "s"
+    # Between kept sequences nothing is seen: a time of one spacing is only a bound.
+    tau = result.autocorrelation_time
+    time = f"{tau:.0f}" if tau >= 100.0 else f"{tau:.3g}"
+    bound = "at most " if tau <= result.thin_by else ""
+    lines = [f"{arguments.out}: {result.n_sequences} sequence{plural}, the model and the traces"]
+    if result.resumed_from is not None:
+        lines[0] += f" (resumed from {result.resumed_from})"
+    if np.isnan(result.ess):
+        lines.append("too few sequences per chain for diagnostics; raise --sequences to have them")
+    else:
+        lines.append(
+            f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
+            f"autocorrelation time {bound}{time} sweeps (the worse of "
+            "energy and overlap)"
+        )
+        lines.append(f"warm-up {arguments.warmup} sweeps; {result.warmup.message}")
+    if result.thin_by != arguments.thin:
+        lines.append(f"thinning raised from {arguments.thin} to {result.thin_by} sweeps")
+    if result.two_start is not None and result.converged:
+        lines.append(result.two_start.message)
+    if result.tempering is not None:
+        ladder = result.tempering
+        lines.append(
+            f"tempering: {len(ladder.inverse_temperatures)} inverse temperatures, swap rates "
+            f"{ladder.swap_rates.min():.2f} to {ladder.swap_rates.max():.2f}, "
+            f"{ladder.n_round_trips} round trips"
+        )
+    if not result.converged:
+        lines.append(f"NOT converged: {result.message}")
+    lines.append(
+        f"{result.kernel}, {result.updates_per_second / 1e6:.1f} million updates per second, "
+        f"{result.seconds:.1f} s"
+    )
+    return "\n".join(lines)
+
+
+def _labels(path: str) -> dict[str, Any]:
+    """Return what the states and columns of a model mean, where its file says so."""
+    from pottsattn.files import load
+
+    source = load(path)
+    names = ("alphabet", "gap_index", "columns")
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+
+
+def _model(arguments: argparse.Namespace, generator: Any) -> Any:
+    from pottsattn._core.validate import check_choice
+    from pottsattn.model.ensembles import ENSEMBLES
+
+    if arguments.edges is not None:
+        return _graph(arguments)
+    sizes = {
+        "--length": arguments.length,
+        "--states": arguments.states,
+        "--coupling-scale": arguments.coupling_scale,
+    }
+    if arguments.model is not None:
+        from pottsattn.files import load_model
+
+        options = {**sizes, "--ensemble": arguments.ensemble}
+        given = [name for name, value in options.items() if value is not None]
+        if given:
+            raise InputError(f"--model brings its own sizes, leave out {', '.join(given)}")
+        return load_model(arguments.model)
+    missing = [name for name, value in sizes.items() if value is None]
+    if missing:
+        raise InputError(f"sample needs {', '.join(missing)}, or --model FILE")
+    name = check_choice("ensemble", arguments.ensemble or "sk-potts", list(ENSEMBLES))
+    return ENSEMBLES[name](arguments.length, arguments.states, arguments.coupling_scale, generator)
+
+
+def _graph(arguments: argparse.Namespace) -> Any:
+    from pottsattn.model.graph import read_edges
+    from pottsattn.model.potts import PottsModel
+
+    others = {"--model": arguments.model, "--ensemble": arguments.ensemble}
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise InputError(f"--edges is a model of its own, leave out {', '.join(given)}")
+    if arguments.states is None:
+        raise InputError("sample --edges needs --states")
+    edges, strengths = read_edges(arguments.edges)
+    scale = 1.0 if arguments.coupling_scale is None else arguments.coupling_scale
+    return PottsModel.from_edges(
+        edges, n_states=arguments.states, strengths=scale * strengths, length=arguments.length
+    )
+
+
+def _split(arguments: argparse.Namespace) -> int:
+    from pottsattn.data.resampling import split
+
+    for path in arguments.out:
+        check_output(path, arguments.data)
+    if os.path.realpath(arguments.out[0]) == os.path.realpath(arguments.out[1]):
+        raise InputError(f"both parts would be written to {arguments.out[0]}")
+    dataset = read_data(arguments, arguments.data)
+    parts = split(
+        dataset,
+        arguments.fraction,
+        rng=arguments.seed,
+        identity_threshold=arguments.identity_threshold,
+    )
+    for path, part in zip(arguments.out, parts, strict=True):
+        part.save(path, seed=arguments.seed)
+    report = {
+        "files": list(arguments.out),
+        "n_sequences": [part.n_sequences for part in parts],
+        "effective_size": [part.effective_size for part in parts],
+    }
+    lines = [f"{path}: {part!r}" for path, part in zip(arguments.out, parts, strict=True)]
+    say(arguments, report, "\n".join(lines))
+    return DONE
+
+
+def _weights(arguments: argparse.Namespace) -> int:
+    import time
+
+    from pottsattn.data.alignment.reading import sequence_weights
+    from pottsattn.data.weights import check_weights_path, write_weights
+
+    check_weights_path(arguments.out)
+    check_output(arguments.out, arguments.data, arguments.weights)
+    started = time.perf_counter()
+    dataset = read_data(arguments, arguments.data)
+    weights, source = dataset.weights, "given"
+    if arguments.weights is None:
+        source = "stored"
+        if "identity_threshold" in dataset.origin or weights is None:
+            source = f"at identity {arguments.identity_threshold:g}"
+        if weights is None:
+            weights = sequence_weights(
+                dataset.sequences, arguments.identity_threshold, n_threads=arguments.threads
+            )
+    assert weights is not None
+    write_weights(arguments.out, weights)
+    effective_size = float(weights.sum())
+    report = {
+        "file": arguments.out,
+        "n_sequences": dataset.n_sequences,
+        "effective_size": effective_size,
+        "weights": source,
+        "summary": dataset.origin.get("source", {}).get("summary"),
+        "seconds": time.perf_counter() - started,
+    }
+    text = f"{arguments.out}: {dataset.n_sequences} weights {source}, sum {effective_size:.1f}"
+    say(arguments, report, text)
+    return DONE
+
+
+def _example(arguments: argparse.Namespace) -> int:
+    from pottsattn.data.dataset import read_dataset
+    from pottsattn.data.example import example_alignment
+    from pottsattn.exchange.formats import write_sequences
+
+    dataset = read_dataset(example_alignment(), identity_threshold=None)
+    write_sequences(arguments.out, dataset)
+    report = {
+        "file": arguments.out,
+        "n_sequences": dataset.n_sequences,
+        "length": dataset.length,
+    }
+    text = (
+        f"{arguments.out}: {dataset.n_sequences} artificial sequences of {dataset.length} columns"
+    )
+    say(arguments, report, f"{text}, sampled from a fit to Pfam PF00014")
+    return DONE

@@ -1,0 +1,1 @@
+"""Sequences as data: data sets, files, weights, resampling, images, batches for torch."""

@@ -1,0 +1,1 @@
+"""Alignments: letters, formats, filters, identity of sequences."""

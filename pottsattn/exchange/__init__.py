@@ -1,0 +1,1 @@
+"""Penalties, parameters and files of other programs."""

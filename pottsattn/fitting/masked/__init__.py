@@ -1,0 +1,1 @@
+"""Masked modeling: attention, transformers, masks, and their training."""

@@ -1,0 +1,1 @@
+"""What is chosen around a fit: ridge, heads, errors."""

@@ -1,0 +1,1 @@
+"""The partition function of models too large to enumerate."""

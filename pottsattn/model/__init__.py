@@ -1,0 +1,1 @@
+"""Potts models: couplings, graphs, ensembles, and exact answers."""

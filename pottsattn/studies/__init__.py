@@ -1,0 +1,1 @@
+"""Questions asked of several rooms: the bridge, the plan, the sweep."""

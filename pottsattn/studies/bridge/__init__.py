@@ -1,0 +1,1 @@
+"""Masked modeling and pseudo-likelihood are one function with one optimum, shown on data."""

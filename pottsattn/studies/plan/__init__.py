@@ -1,0 +1,1 @@
+"""How many sequences are enough: predictions from fits to parts of the data."""

@@ -1,0 +1,124 @@
+"""One fit of a sweep, in whatever process: sample (or reuse the sample), fit, compare."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import lru_cache
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from pottsattn.analysis.comparison import compare
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.masked.fit import train_masked
+from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
+from pottsattn.fitting.result import FitResult
+from pottsattn.model.ensembles import sk_potts
+from pottsattn.model.potts import PottsModel
+from pottsattn.sampling.sampler import sample
+from pottsattn.studies.sweep.table import SweepRow
+from pottsattn.studies.sweep.tasks import FitTask, Instance
+
+__all__ = ["realized_scale", "run_task", "sweep_row"]
+
+FULL_BATCH_STEPS = 2000  # of L-BFGS, which ends by itself before
+
+
+def run_task(task: FitTask) -> SweepRow:
+    """Return what one fit gave: the same bits in every process of one kind of machine."""
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
+        warnings.simplefilter("ignore")  # the row says whether the fit converged
+        dataset = _draw(task.instance)
+        fit = _fit(task, dataset.take(slice(0, task.n_sequences)))
+        if fit.interrupted:  # Ctrl-C, where the fit runs in the main thread
+            raise KeyboardInterrupt
+        test = dataset.take(slice(-task.instance.n_test, None))
+        return sweep_row(
+            fit,
+            test,
+            ridge_kind=task.ridge_kind,
+            ridge=task.ridge,
+            alpha=task.alpha,
+            seed=task.instance.seed,
+            coupling_scale=task.instance.coupling_scale,
+            mask_fraction=task.mask_fraction,
+            mask_mode=task.mask_mode,
+            masks=task.masks,
+        )
+
+
+def sweep_row(
+    fit: FitResult,
+    test: SequenceDataset,
+    *,
+    ridge_kind: str,
+    ridge: float,
+    alpha: float,
+    seed: int,
+    coupling_scale: float,
+    mask_fraction: float | None = None,
+    mask_mode: str | None = None,
+    masks: int | None = None,
+) -> SweepRow:
+    """Return the row of a fit, judged on test sequences that hold the true model."""
+    judged = compare({fit.method: fit}, test)
+    assert test.model is not None
+    return SweepRow(
+        method=fit.method,
+        ridge_kind=ridge_kind,
+        alpha=alpha,
+        ridge=ridge,
+        seed=seed,
+        test_loss=judged.fits[0].test_loss,
+        train_loss=fit.train_loss,
+        coupling_error=judged.fits[0].coupling_error,
+        bayes_loss=judged.bayes_loss,
+        seconds=fit.seconds,
+        converged=fit.converged,
+        length=test.length,
+        n_states=test.n_states,
+        coupling_scale=coupling_scale,
+        realized_scale=realized_scale(test.model),
+        mask_fraction=mask_fraction,
+        mask_mode=mask_mode,
+        masks=masks,
+    )
+
+
+def realized_scale(model: PottsModel) -> float:
+    """Return J_inst = sqrt(sum_ij A_ij^2 / L) of a factored model with U = I, in k_B T."""
+    interactions, _ = model.couplings.factors()
+    return math.sqrt(float((interactions**2).sum()) / model.length)
+
+
+@lru_cache(maxsize=1)
+def _draw(instance: Instance) -> SequenceDataset:
+    """Return all sequences of an instance; kept, as the next fit is most often on the same."""
+    generator = np.random.default_rng(instance.entropy)
+    model = sk_potts(instance.length, instance.n_states, instance.coupling_scale, generator)
+    n_sequences = instance.n_train + instance.n_test
+    drawn = sample(model, n_sequences, schedule=instance.schedule, rng=generator, n_threads=1)
+    return drawn.dataset
+
+
+def _fit(task: FitTask, train: SequenceDataset) -> FitResult:
+    if task.method != "attention":
+        return fit_pseudolikelihood(
+            train, task.method, ridge=task.ridge, fields="none", n_threads=1
+        )
+    changes = task.mask_fraction is not None and task.mask_mode == "fresh"
+    return train_masked(
+        train,
+        ridge=task.ridge,
+        fields="none",
+        masks=task.masks,
+        mask_fraction=task.mask_fraction,
+        mask_mode=task.mask_mode or "fresh",
+        # An objective that stays the same is minimized to its optimum.
+        optimizer="adam" if changes else "lbfgs",
+        max_steps=task.max_steps if changes else FULL_BATCH_STEPS,
+        rng=task.instance.seed,
+        device="cpu",
+        n_threads=1,
+    )

@@ -1,0 +1,1 @@
+"""Replica equations of several heads: matrices over colors, and their curves."""

@@ -1,0 +1,1 @@
+"""Replica equations of one student: Gaussian averages, order parameters, fixed points."""

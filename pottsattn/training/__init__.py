@@ -1,0 +1,1 @@
+"""What every training shares, whatever network and loss: recipes and worker processes."""

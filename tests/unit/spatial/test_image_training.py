@@ -1,0 +1,103 @@
+"""One attention layer on real images: local by masked autoencoding, not by contrastive learning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from pottsattn import InputError
+from pottsattn.data.images import digits
+from pottsattn.figures.images import figure_image_attention, plot_image_attention
+from pottsattn.figures.style import save_figure
+from pottsattn.spatial.image_training import train_on_images
+
+
+@pytest.fixture(scope="module")
+def images():
+    return digits()[0]
+
+
+@pytest.fixture(scope="module")
+def masked(images):
+    return train_on_images(images, n_steps=80, learning_rate=6.4, batch_size=32, rng=1)
+
+
+def test_masked_autoencoding_looks_at_neighbors(masked):
+    """Far from converged, it beats the mean image; the same layer at the start does not."""
+    assert masked.attention.shape == (64, 64)
+    assert_allclose(masked.attention.sum(axis=1), 1.0)
+    assert masked.reconstruction_error < 0.9
+    assert masked.visible_mean_error > 1.0
+    assert masked.attention_distance < 0.9 * masked.uniform_distance
+    assert masked.neighbor_attention > 0.2  # 0.103 if uniform
+    assert masked.diversity > 0.5
+    assert masked.map_diversity > 0.5
+    assert not masked.converged
+    assert "the loss changed by -" in masked.message
+
+
+def test_neighbors_are_of_pixels_not_of_their_order(images, masked):
+    """The same images with shuffled pixels: nothing is near any more."""
+    order = np.random.default_rng(0).permutation(64)
+    shuffled = images.reshape(-1, 64)[:, order].reshape(-1, 8, 8)
+    found = train_on_images(shuffled, n_steps=80, learning_rate=6.4, batch_size=32, rng=1)
+    assert found.reconstruction_error < 0.9
+    assert found.neighbor_attention < 0.15
+    assert masked.neighbor_attention > found.neighbor_attention + 0.1
+
+
+def test_contrastive_queries_stay_alike_from_zero_only(images):
+    """The loss is the same for all queries: it is the start that breaks the symmetry."""
+    options = {"objective": "contrastive", "patch_size": 2, "n_steps": 200, "rng": 2}
+    zero = train_on_images(images, **options)
+    assert np.abs(zero.attention - zero.attention[0]).max() < 1e-9
+    assert np.abs(zero.attention[0] - 1.0 / 16.0).max() > 1e-3
+    assert abs(zero.diversity) < 1e-9
+    random = train_on_images(images, start_scale=0.03, **options)
+    assert random.diversity > 0.05
+
+
+def test_runs_repeat(images):
+    options = {"patch_size": 2, "n_steps": 5, "rng": 3}
+    first, second = (train_on_images(images, **options) for _ in range(2))
+    assert np.array_equal(first.weights, second.weights)
+    assert first.diversity == second.diversity
+
+
+def test_bad_ends_are_told(images):
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    stopped = train_on_images(images, patch_size=2, n_steps=9, rng=0, progress=stop)
+    assert len(stopped.losses) == 3
+    assert stopped.message == "stopped after 3 of 9 steps"
+    diverged = train_on_images(images, patch_size=2, n_steps=9, learning_rate=1e308, rng=0)
+    assert not diverged.converged
+    assert "use a smaller learning_rate" in diverged.message
+    assert np.isnan(diverged.reconstruction_error)
+
+
+def test_wrong_input_is_refused(images):
+    with pytest.raises(InputError, match="differ from one another"):
+        train_on_images(np.ones((9, 4, 4)))
+    with pytest.raises(InputError, match="at least 4 images"):
+        train_on_images(images[:3])
+    with pytest.raises(InputError, match="at least 2 patches"):
+        train_on_images(images, patch_size=8)
+    with pytest.raises(InputError, match="did you mean contrastive"):
+        train_on_images(images, objective="contrast")
+
+
+def test_maps_are_drawn_in_one_scale(masked, tmp_path):
+    axes = figure_image_attention({"one": masked, "other": masked}, queries=[0, 27])
+    assert len(axes) == 4
+    assert axes[2].get_ylabel() == "other"
+    assert {ax.images[0].norm.vmax for ax in axes} == {axes[0].images[0].norm.vmax}
+    assert_allclose(axes[1].images[0].get_array(), 64 * masked.attention[27].reshape(8, 8))
+    save_figure(axes[0], tmp_path / "maps.png")
+    with pytest.raises(InputError, match="query must be 0 to 63, got 64"):
+        plot_image_attention(masked, 64)
+    with pytest.raises(InputError, match="of one grid"):
+        figure_image_attention({})
