@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, sample
-from pottsattn.analysis.comparison import coupling_error, sequence_losses
+from pottsattn.analysis.comparison import coupling_error
 from pottsattn.analysis.contacts import rank_contacts, read_distances
 from pottsattn.data.dataset import read_dataset
+from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.mean_field import fit_mean_field
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings

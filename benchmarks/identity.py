@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.threads import run_in_threads
-from pottsattn.data.alignment.reading import read_alignment, sequence_weights
+from pottsattn.data.alignment.identity import sequence_weights
+from pottsattn.data.alignment.reading import read_alignment
 
 THRESHOLD = 0.8
 

@@ -20,9 +20,9 @@ from pottsattn.analysis.coupling_scale import (
     coupling_scale_of_pairs,
     debiased_coupling_scale,
     matched_ensemble,
-    measured_sites,
     realized_coupling_scale,
 )
+from pottsattn.analysis.measured_sites import measured_sites
 from pottsattn.model.ensembles import ENSEMBLES, chain, lattice_2d, sk_potts
 from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.mean_coupling import (

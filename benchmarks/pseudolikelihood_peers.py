@@ -33,7 +33,7 @@ from pseudolikelihood_fits import (
 )
 
 from pottsattn import Schedule, SequenceDataset, sample
-from pottsattn.data.alignment.reading import sequence_weights
+from pottsattn.data.alignment.identity import sequence_weights
 from pottsattn.exchange.conventions import default_strengths, objective_in, penalty_from
 from pottsattn.exchange.plmc_file import read_plmc
 from pottsattn.model.couplings import Couplings

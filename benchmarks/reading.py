@@ -65,7 +65,8 @@ def task(name: str, path: str, *sizes: str) -> dict[str, object]:
         before, started = peak(), time.perf_counter()
         states = read_alignment(path).sequences
     elif name == "weights":
-        from pottsattn.data.alignment.reading import read_alignment, sequence_weights
+        from pottsattn.data.alignment.identity import sequence_weights
+        from pottsattn.data.alignment.reading import read_alignment
 
         states = read_alignment(path).sequences
         sequence_weights(states[:50], 0.8)

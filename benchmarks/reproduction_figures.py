@@ -15,16 +15,8 @@ from numpy.typing import NDArray
 
 from pottsattn import __version__, learning_curve
 from pottsattn._core.storage import write_csv, write_whole
-from pottsattn.figures.style import (
-    BLUE,
-    GRAY,
-    GREEN,
-    ORANGE,
-    VERMILLION,
-    new_figure,
-    plot_couplings,
-    save_figure,
-)
+from pottsattn.figures.fits import plot_couplings
+from pottsattn.figures.style import BLUE, GRAY, GREEN, ORANGE, VERMILLION, new_figure, save_figure
 
 __all__ = ["draw"]
 

@@ -17,7 +17,8 @@ import torch
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, train_masked
 from pottsattn._core.validate import ConvergenceWarning
-from pottsattn.analysis.comparison import compare, coupling_pairs, sequence_losses
+from pottsattn.analysis.comparison import compare, coupling_pairs
+from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.selection.ridge_choice import choose_ridge
 from pottsattn.model.ensembles import generalized, sk_potts

@@ -11,43 +11,27 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.losses import mean_and_error, sequence_losses
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import (
     Couplings,
     inner_product,
-    sequence_blocks,
     zero_sum_projector,
 )
-from pottsattn.model.potts import PottsModel, own_log_p
+from pottsattn.model.potts import PottsModel
 
-__all__ = [
-    "Comparison",
-    "FitComparison",
-    "compare",
-    "coupling_error",
-    "coupling_pairs",
-    "pearson",
-    "sequence_losses",
-]
+__all__ = ["Comparison", "FitComparison", "compare", "coupling_error", "coupling_pairs", "pearson"]
 
 Array = NDArray[np.float64]
-
-
-class Predictor(Protocol):
-    """Anything with conditionals: a model, a fit."""
-
-    def log_conditionals(self, sequences: ArrayLike) -> Array:
-        """Return log P(s_i = a | s_-i), shape (n_sequences, length, n_states)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -137,10 +121,10 @@ def compare(
             size = (data.length, data.n_states)
             _check_size("the true model", (truth.length, truth.n_states), size)
         if not any(data.ignores_gaps for data in judged):
-            bayes_loss, _ = _mean_and_error(sequence_losses(truth, test), test)
+            bayes_loss, _ = mean_and_error(sequence_losses(truth, test), test)
     rows = []
     for name, fit in fits.items():
-        loss, error = _mean_and_error(sequence_losses(fit, tests[name]), tests[name])
+        loss, error = mean_and_error(sequence_losses(fit, tests[name]), tests[name])
         errors = (math.nan, math.nan)
         if truth is not None and isinstance(fit, FitResult):  # a transformer has no couplings
             errors = coupling_error(fit, truth), pearson(fit, truth)
@@ -160,30 +144,6 @@ def compare(
             )
         )
     return Comparison(tuple(rows), bayes_loss)
-
-
-def sequence_losses(predictor: Predictor, dataset: SequenceDataset) -> Array:
-    """Return the loss of every sequence, mean over its sites, nats, shape (n_sequences,).
-
-    Ignored gaps are left out of the mean.
-    """
-    losses = np.empty(dataset.n_sequences)
-    for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
-        part = dataset.sequences[block]
-        own = own_log_p(predictor.log_conditionals(part), part)
-        n_seen = (part < dataset.n_states).sum(axis=1)
-        losses[block] = -own.sum(axis=1) / np.maximum(n_seen, 1)
-    return losses
-
-
-def _mean_and_error(losses: Array, dataset: SequenceDataset) -> tuple[float, float]:
-    weights = dataset.normalized_weights
-    # A sequence counts by the sites that it shows: all of them, unless gaps are ignored.
-    seen = (dataset.sequences < dataset.n_states).mean(axis=1) / dataset.observed_share
-    mean = float((weights * seen) @ losses)
-    # Weights tell how many independent sequences there are: copies that share one add nothing.
-    squares = (seen * (losses - mean)) ** 2
-    return mean, float(np.sqrt(weights @ squares / dataset.effective_size))
 
 
 def coupling_error(fit: FitResult, truth: PottsModel) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pottsattn._core.storage import check_writable, to_json
+from pottsattn._core.storage import check_writable, file_format, to_json
 from pottsattn._core.validate import InputError
 
 if TYPE_CHECKING:
@@ -228,3 +228,40 @@ def peak_memory_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def add_distance_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--distances", metavar="FILE", help="fits: rows 'i j ... distance', as for contacts"
+    )
+    parser.add_argument(
+        "--min-separation", type=int, default=6, metavar="N", help="with --distances: least |i - j|"
+    )
+    parser.add_argument(
+        "--cutoff", type=float, default=8.0, metavar="X", help="a contact is closer than this"
+    )
+
+
+def load_all(paths: list[str]) -> dict[str, dict[str, Any]]:
+    """Return what the files hold, by kind and path."""
+    from pottsattn.files import load
+
+    loaded: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        loaded.setdefault(file_format(path), {})[path] = load(path)
+    return loaded
+
+
+def check_outputs(arguments: argparse.Namespace, *inputs: str | None) -> None:
+    if arguments.out is not None:
+        from pottsattn.figures.style import check_figure_path
+
+        check_figure_path(arguments.out)
+        if arguments.csv == arguments.out:
+            raise InputError(f"--out and --csv are both {arguments.out}, give two names")
+    for path in filter(None, (arguments.out, arguments.csv)):
+        check_output(path, *inputs)
+
+
+def written_files(files: dict[str, str]) -> list[str]:
+    return [f"written: {path}" for path in files.values()]

@@ -20,11 +20,11 @@ from pottsattn.cli._shell import (
     say_source,
 )
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this module."""
+def add_parser(commands: Any) -> None:
+    """Add the command."""
     parser = add_command(
         commands,
         "bridge",

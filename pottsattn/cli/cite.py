@@ -9,7 +9,7 @@ from typing import Any
 from pottsattn._core.storage import file_format, open_hdf5
 from pottsattn.cli._shell import DONE, add_command, say
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 PAPERS = {
     "attention": "R. Rende, F. Gerace, A. Laio, S. Goldt, Mapping of attention mechanisms to a "
@@ -52,7 +52,7 @@ PAPERS_OF = {
 }
 
 
-def add_commands(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command of this module."""
     cite = add_command(commands, "cite", _cite, "Name the papers behind the package, or a file.")
     cite.add_argument("file", nargs="?", metavar="FILE", help="a file of pottsattn")

@@ -1,27 +1,23 @@
-"""Commands that judge fits: compare, contacts."""
+"""`compare`: judge fits on test data."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from pottsattn._core.validate import InputError, check_at_least
 from pottsattn.cli._shell import (
     DONE,
-    NOT_CONVERGED,
     add_command,
     add_data_options,
-    bar,
-    check_output,
     read_like,
     say,
 )
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this module."""
+def add_parser(commands: Any) -> None:
+    """Add the command."""
     compare = add_command(
         commands, "compare", _compare, "Judge fits on test data, and against the truth if known."
     )
@@ -31,41 +27,6 @@ def add_commands(commands: Any) -> None:
         "--truth", metavar="FILE", help="file with the true model (default: that of the test data)"
     )
     add_data_options(compare)
-
-    contacts = add_command(
-        commands, "contacts", _contacts, "Rank pairs of columns and measure their precision."
-    )
-    contacts.add_argument("fit", metavar="FIT", help="a file written by fit")
-    contacts.add_argument("--out", required=True, metavar="F.csv", help="ranked pairs")
-    contacts.add_argument(
-        "--distances", metavar="FILE", help="rows 'i j ... distance', columns from 1, 0 = unknown"
-    )
-    contacts.add_argument(
-        "--min-separation", type=int, default=6, metavar="N", help="least |i - j|"
-    )
-    contacts.add_argument(
-        "--cutoff", type=float, default=8.0, metavar="X", help="a contact is closer than this"
-    )
-    contacts.add_argument(
-        "--no-apc", action="store_true", help="rank by the norm, without the product correction"
-    )
-    contacts.add_argument("--with-gap", action="store_true", help="keep the gap state in the norm")
-    contacts.add_argument(
-        "--data", metavar="DATA", help="what was fitted: needed by --bootstrap and --null"
-    )
-    contacts.add_argument(
-        "--bootstrap",
-        type=int,
-        metavar="N",
-        help="errors of the precision from N refits to clusters drawn with replacement",
-    )
-    contacts.add_argument(
-        "--null",
-        type=int,
-        metavar="N",
-        help="N refits to columns without correlations: how many pairs score above chance",
-    )
-    add_data_options(contacts)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
@@ -78,123 +39,3 @@ def _compare(arguments: argparse.Namespace) -> int:
     result = compare(fits, test, truth)
     say(arguments, result.to_dict(), str(result))
     return DONE
-
-
-def _contacts(arguments: argparse.Namespace) -> int:
-    from pottsattn.analysis.contacts import rank_contacts, read_distances
-    from pottsattn.fitting.result import FitResult
-
-    _check_refits(arguments)
-    check_output(arguments.out, arguments.fit, arguments.distances, arguments.data)
-    known = None if arguments.distances is None else read_distances(arguments.distances)
-    fit = FitResult.load(arguments.fit)
-    how = {
-        "min_separation": arguments.min_separation,
-        "apc": not arguments.no_apc,
-        "with_gap": arguments.with_gap,
-    }
-    ranking = rank_contacts(fit, **how)
-    missing = _missing_columns(fit)
-    report: dict[str, Any] = {
-        "file": arguments.out,
-        "precision": None,
-        "area": None,
-        "n_pairs": len(ranking.score),
-        "n_contacts": None,
-        "missing_columns": missing,
-        "bootstrap": None,
-        "null": None,
-    }
-    text = f"{arguments.out}: {len(ranking.score)} pairs at least {arguments.min_separation} apart"
-    if missing:
-        text += f", none of the columns {', '.join(map(str, missing))}, which the fit lacks"
-    if known is not None:
-        precision = ranking.precision(known, arguments.cutoff)
-        report |= precision.to_dict()
-        ranks = ", ".join(f"{name} {value:.3f}" for name, value in precision.at.items())
-        text += (
-            f", {precision.n_contacts} contacts among {precision.n_pairs} with known distance\n"
-            f"precision at {ranks}; mean over ranks 1..2L {precision.area:.3f}"
-        )
-    ranking.to_csv(arguments.out, known)  # kept if a refit is interrupted
-    converged = True
-    if arguments.data is not None:
-        data = fit.as_seen(read_like(arguments, arguments.data, fit))
-        shared = {**how, "rng": arguments.seed, "n_threads": arguments.threads}
-        if arguments.null is not None:
-            null, line = _null(arguments, fit, data, ranking, known, shared)
-            report["null"], text = null, text + line
-            converged &= null["converged"]
-        if arguments.bootstrap is not None:
-            errors, line = _bootstrap(arguments, fit, data, known, shared)
-            report["bootstrap"], text = errors, text + line
-            converged &= errors["converged"]
-    say(arguments, report, text)
-    return DONE if converged else NOT_CONVERGED
-
-
-def _check_refits(arguments: argparse.Namespace) -> None:
-    wanted = [name for name in ("bootstrap", "null") if getattr(arguments, name) is not None]
-    if wanted and arguments.data is None:
-        raise InputError(f"--{wanted[0]} fits again: give the fitted data, --data DATA")
-    if arguments.data is not None and not wanted:
-        raise InputError("--data is for --bootstrap and --null; leave it out")
-    for name, least in (("bootstrap", 2), ("null", 1)):
-        if name in wanted:
-            check_at_least(name, getattr(arguments, name), least)
-    if "bootstrap" in wanted and arguments.distances is None:
-        raise InputError("--bootstrap gives errors of the precision: it needs --distances")
-
-
-def _missing_columns(fit: Any) -> list[int]:
-    """Return original column numbers between the first and the last that the fit does not have."""
-    if fit.columns is None:
-        return []
-    kept = set(fit.columns.tolist())
-    return [column for column in range(min(kept), max(kept)) if column not in kept]
-
-
-def _null(
-    arguments: argparse.Namespace, fit: Any, data: Any, ranking: Any, known: Any, shared: Any
-) -> tuple[dict[str, Any], str]:
-    from pottsattn.analysis.contact_errors import null_scores
-
-    with bar("null", "fit") as progress:
-        null = null_scores(fit, data, n_shuffles=arguments.null, progress=progress, **shared)
-    ranking.to_csv(arguments.out, known, null.n_expected(ranking.score))
-    n_above = null.n_above(ranking.score)
-    report = {
-        "n_fits": len(null.scores),
-        "highest_score": null.highest,
-        "n_above": n_above,
-        "converged": null.converged,
-    }
-    return report, (
-        f"\n{n_above} pairs score above {null.highest:.3g}, the highest of {len(null.scores)} fits "
-        "to columns without correlations"
-        + ("" if null.converged else f"; NOT all converged: {null.message}")
-    )
-
-
-def _bootstrap(
-    arguments: argparse.Namespace, fit: Any, data: Any, known: Any, shared: Any
-) -> tuple[dict[str, Any], str]:
-    from pottsattn.analysis.contact_errors import bootstrap_precision
-
-    with bar("bootstrap", "fit") as progress:
-        errors = bootstrap_precision(
-            fit,
-            data,
-            known,
-            n_replicas=arguments.bootstrap,
-            cutoff=arguments.cutoff,
-            identity_threshold=arguments.identity_threshold,
-            progress=progress,
-            **shared,
-        )
-    ranks = ", ".join(f"{name} {value:.3f}" for name, value in errors.at.items())
-    return errors.to_dict(), (
-        f"\nstandard errors over clusters, {arguments.bootstrap} refits: {ranks}; "
-        f"area {errors.area:.3f}"
-        + ("" if errors.converged else f"; NOT all converged: {errors.message}")
-    )

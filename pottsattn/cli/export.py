@@ -17,11 +17,11 @@ from pottsattn.cli._shell import (
     say,
 )
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this module."""
+def add_parser(commands: Any) -> None:
+    """Add the command."""
     export = add_command(
         commands, "export", _export, "Write a fit for another program, or sequences."
     )

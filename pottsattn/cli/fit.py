@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pottsattn.fitting.masked.network_fit import NetworkFit
     from pottsattn.fitting.result import FitResult
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 METHODS = ("plm", "factored", *TRAINED, "mf")
 MINIMIZES = ("plm", "factored", "attention")
@@ -57,8 +57,8 @@ ONLY_FOR = {
 }
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this module."""
+def add_parser(commands: Any) -> None:
+    """Add the command."""
     fit = add_command(
         commands,
         "fit",

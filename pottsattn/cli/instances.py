@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pottsattn.instances.data import InstanceData
     from pottsattn.instances.result import InstanceRun
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 # Options of one source of instances only, with their defaults.
 OF_MIXTURES: dict[str, Any] = {
@@ -52,7 +52,7 @@ OF_TRAINING = {
 }
 
 
-def add_commands(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command of this module."""
     parser = add_command(
         commands,

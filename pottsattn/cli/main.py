@@ -11,20 +11,50 @@ from collections.abc import Sequence
 
 from pottsattn._core.validate import ConvergenceWarning, InputError, did_you_mean
 from pottsattn._version import __version__
-from pottsattn.cli import bridge as bridging
-from pottsattn.cli import cite as citing
-from pottsattn.cli import compare as judging
-from pottsattn.cli import energies as using
-from pottsattn.cli import export, fit, info, spatial, theory
-from pottsattn.cli import instances as instancing
-from pottsattn.cli import plan as planning
-from pottsattn.cli import plot as pages
-from pottsattn.cli import sample as data
-from pottsattn.cli import sweep as sweeping
+from pottsattn.cli import (
+    bridge,
+    cite,
+    compare,
+    contacts,
+    demo,
+    energies,
+    example,
+    export,
+    fit,
+    info,
+    instances,
+    mutations,
+    plan,
+    plot,
+    report,
+    sample,
+    spatial,
+    split,
+    statistics,
+    sweep,
+    theory,
+    weights,
+)
 from pottsattn.cli._shell import INTERRUPTED, WRONG_INPUT, Parser
 
 __all__ = ["build_parser", "main"]
 
+MAIN_PATH = (demo, sample, fit, compare, theory, contacts, plan, plot, report)
+MORE = (
+    example,
+    split,
+    weights,
+    info,
+    energies,
+    mutations,
+    statistics,
+    export,
+    bridge,
+    sweep,
+    spatial,
+    instances,
+    cite,
+)
 TOO_LARGE = ("allocate memory", "out of memory", "too big", "too large", "dimension exceeded")
 
 EPILOG = """exit status: 0 done; 1 wrong input; 3 finished but not converged (the file is written
@@ -76,28 +106,26 @@ def build_parser() -> Parser:
         description="Factored attention and the inverse Potts problem: sample sequences, infer "
         "couplings by masked modeling or pseudo-likelihood, predict the learning curves, compare.",
         epilog=EPILOG,
+        formatter_class=_CommandsFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pottsattn {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for group in (
-        pages,
-        data,
-        info,
-        fit,
-        judging,
-        using,
-        bridging,
-        planning,
-        export,
-        theory,
-        sweeping,
-        spatial,
-        instancing,
-        citing,
-    ):
-        group.add_commands(commands)
+    for module in (*MAIN_PATH, *MORE):
+        module.add_parser(commands)
     parser.set_defaults(commands=commands)
     return parser
+
+
+class _CommandsFormatter(argparse.HelpFormatter):
+    """Shows the commands of the main path first, the others under a heading of their own."""
+
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        if not isinstance(action, argparse._SubParsersAction):
+            return text
+        first = MORE[0].__name__.rpartition(".")[2]
+        main_path, found, more = text.partition(f"\n    {first} ")
+        return f"{main_path}\n\nmore:{found}{more}"
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -19,12 +19,12 @@ from pottsattn.cli._shell import (
     say_source,
 )
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 TABLE_SUFFIX = ".csv"
 
 
-def add_commands(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command of this module."""
     parser = add_command(
         commands,

@@ -1,34 +1,28 @@
-"""Commands that show: demo, plot, report."""
+"""`plot`: draw the figure that fits the files."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import Any
 
 from pottsattn._core.storage import file_format
 from pottsattn._core.validate import InputError, check_choice
-from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, check_output, say
+from pottsattn.cli._shell import (
+    DONE,
+    add_command,
+    add_distance_options,
+    check_output,
+    load_all,
+    say,
+)
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 OBSERVABLES = ("test_loss", "train_loss", "coupling_error")
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this module."""
-    demo = add_command(
-        commands,
-        "demo",
-        _demo,
-        "Run the main job: data sets, three fits each, the replica theory over them, a report.",
-    )
-    demo.add_argument("--out", default="demo-report", metavar="DIR", help="folder to write into")
-    demo.add_argument(
-        "--instances", type=int, default=4, metavar="N", help="random models, for the error bars"
-    )
-
+def add_parser(commands: Any) -> None:
+    """Add the command."""
     plot = add_command(
         commands,
         "plot",
@@ -57,60 +51,13 @@ def add_commands(commands: Any) -> None:
         "--finite-size", action="store_true", help="sweeps: deviations from theory against 1 / L"
     )
 
-    _add_distance_options(plot)
+    add_distance_options(plot)
     plot.add_argument(
         "--head-maps", action="store_true", help="one factored or attention fit: |A| of every head"
     )
     plot.add_argument(
         "--maps", action="store_true", help="spatial and instance runs: attention maps"
     )
-
-    report = add_command(
-        commands,
-        "report",
-        _report,
-        "Write one self-contained page on the files.",
-        epilog="Sweeps, with curves to lay beneath their points or the theory for them: curves, "
-        "residuals, finite-size study, tables. Fits alone: how they ended, contacts and maps. "
-        "Other files: the figure that plot draws of them.",
-    )
-    report.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
-    report.add_argument("--out", required=True, metavar="PAGE", help="page: .html")
-    report.add_argument(
-        "--length", type=int, metavar="L", help="sweeps: length to judge (default: longest)"
-    )
-    _add_distance_options(report)
-    report.set_defaults(observable="test_loss", finite_size=False)  # of other figures
-    report.set_defaults(head_maps=False, maps=False)
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    from pottsattn.demo.job import Settings
-    from pottsattn.demo.run import run_demo
-
-    settings = Settings(n_instances=arguments.instances, seed=arguments.seed)
-    result = run_demo(arguments.out, settings, n_threads=arguments.threads, progress=_status_line)
-    page = Path(arguments.out) / "report.html"
-    deviations = list(result.deviations())
-    worst = max(deviations, key=lambda entry: abs(entry.relative))
-    say(
-        arguments,
-        {
-            "report": str(page),
-            "converged": result.converged,
-            "deviations": [entry.to_dict() for entry in deviations],
-        },
-        f"{page}: largest deviation of a mean test loss from theory "
-        f"{100 * abs(worst.relative):.2f} % ({worst.point.method}, alpha {worst.point.alpha:g})"
-        + ("" if result.converged else "; NOT everything converged"),
-    )
-    return DONE if result.converged else NOT_CONVERGED
-
-
-def _status_line(what: str, done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r\x1b[K[{done}/{total}] {what}", end=end, file=sys.stderr, flush=True)
 
 
 def _plot(arguments: argparse.Namespace) -> int:
@@ -121,32 +68,10 @@ def _plot(arguments: argparse.Namespace) -> int:
     check_output(arguments.out, arguments.distances)
     ax = None if arguments.distances or arguments.head_maps else _chain_figure(arguments.files)
     if ax is None:
-        ax = _choose_figure(_load_all(arguments.files), arguments)
+        ax = _choose_figure(load_all(arguments.files), arguments)
     save_figure(ax, arguments.out)
     say(arguments, {"file": arguments.out}, arguments.out)
     return DONE
-
-
-def _add_distance_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--distances", metavar="FILE", help="fits: rows 'i j ... distance', as for contacts"
-    )
-    parser.add_argument(
-        "--min-separation", type=int, default=6, metavar="N", help="with --distances: least |i - j|"
-    )
-    parser.add_argument(
-        "--cutoff", type=float, default=8.0, metavar="X", help="a contact is closer than this"
-    )
-
-
-def _load_all(paths: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what the files hold, by kind and path."""
-    from pottsattn.files import load
-
-    loaded: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        loaded.setdefault(file_format(path), {})[path] = load(path)
-    return loaded
 
 
 def _chain_figure(paths: list[str]) -> Any:
@@ -161,7 +86,7 @@ def _chain_figure(paths: list[str]) -> Any:
 
 
 def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Any:
-    from pottsattn.figures import style as plotting
+    from pottsattn.figures.fits import plot_site_frequencies
     from pottsattn.figures.training import plot_histories, plot_history
 
     kinds = set(loaded)
@@ -172,14 +97,13 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
     if arguments.finite_size or arguments.length is not None:
         raise InputError("--finite-size and --length are for sweeps; leave them out")
     if kinds == {"spatial"}:
-        from pottsattn.figures.spatial import figure_runs
+        from pottsattn.figures.spatial import figure_spatial_runs
 
-        return figure_runs(list(loaded["spatial"].values()), maps=arguments.maps)[0]
+        return figure_spatial_runs(list(loaded["spatial"].values()), maps=arguments.maps)[0]
     if kinds == {"instances"}:
-        from pottsattn.figures import instances as plotting_instances
+        from pottsattn.figures.instances import figure_instance_runs
 
-        runs = list(loaded["instances"].values())
-        return plotting_instances.figure_runs(runs, maps=arguments.maps)[0]
+        return figure_instance_runs(list(loaded["instances"].values()), maps=arguments.maps)[0]
     if arguments.maps:
         raise InputError("--maps is for spatial and instance runs; leave it out")
     truths = [*loaded.get("model", {}).values()]
@@ -192,7 +116,7 @@ def _choose_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namesp
     if kinds == {"fit"} and all(fit.history for fit in loaded["fit"].values()):
         return plot_histories({path: fit.history for path, fit in loaded["fit"].items()})
     if kinds == {"sequences"} and len(loaded["sequences"]) == 1:
-        return plotting.plot_site_frequencies(next(iter(loaded["sequences"].values())))
+        return plot_site_frequencies(next(iter(loaded["sequences"].values())))
     found = ", ".join(f"{len(files)} {kind}" for kind, files in loaded.items())
     raise InputError(
         f"no figure for {found}; expected curves and sweeps, fits with one data set that holds the "
@@ -234,68 +158,10 @@ def _check_length(tables: list[Any], length: int) -> None:
         )
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    from pottsattn.pages.page import Section, write_page
-    from pottsattn.pages.sweep import sweep_sections, sweep_summary
-
-    if not arguments.out.lower().endswith((".html", ".htm")):
-        raise InputError(f"a report is written as .html, got {arguments.out}")
-    check_output(arguments.out, *arguments.files)
-    loaded = _load_all(arguments.files)
-    tables: dict[str, Any] = loaded.pop("sweep", {})
-    if arguments.length is not None:
-        _check_length(list(tables.values()), arguments.length)
-    sections: list[Section] = []
-    summaries = {}
-    curves = list(loaded.pop("curve", {}).values()) if tables else []
-    for path, table in tables.items():
-        length = arguments.length or max(row.length for row in table.rows)
-        sections += sweep_sections(table, curves, length=length)
-        summaries[path] = sweep_summary(table, length)
-    if "spatial" in loaded:
-        from pottsattn.pages.spatial import spatial_sections
-
-        sections += spatial_sections(loaded.pop("spatial"))
-    if "instances" in loaded:
-        from pottsattn.pages.instances import instance_sections
-
-        sections += instance_sections(loaded.pop("instances"))
-    if set(loaded) == {"fit"}:
-        sections += _fit_sections(loaded["fit"], arguments)
-    elif loaded:
-        if arguments.distances is not None:
-            raise InputError("--distances is for a report of fits; leave it out")
-        sections.append(Section("Figure", figures=[_choose_figure(loaded, arguments)]))
-    title = "Simulated fits against the replica theory" if tables else "Report"
-    if not tables and set(loaded) == {"fit"}:
-        title = "Fits"
-    write_page(arguments.out, title, f"From {', '.join(arguments.files)}.", sections)
-    say(
-        arguments,
-        {"file": arguments.out, "sweeps": summaries},
-        "\n".join(
-            [
-                arguments.out,
-                *(
-                    f"{path}: {found['n_within']} of {found['n_points']} points of length "
-                    f"{found['length']} agree with theory"
-                    for path, found in summaries.items()
-                ),
-            ]
-        ),
-    )
-    return DONE
-
-
 def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
     from pottsattn.analysis.comparison import coupling_pairs
-    from pottsattn.figures.style import (
-        METHOD_LABELS,
-        METHOD_MARKERS,
-        new_figure,
-        plot_couplings,
-        share_limits,
-    )
+    from pottsattn.figures.fits import plot_couplings
+    from pottsattn.figures.style import METHOD_LABELS, METHOD_MARKERS, new_figure, share_limits
     from pottsattn.fitting.result import FitResult
 
     axes = new_figure(len(fits), width=3.7, height=3.9)
@@ -309,16 +175,6 @@ def _coupling_figure(fits: dict[str, Any], truth: Any) -> Any:
         plot_couplings(*coupling_pairs(fit, truth), ax, label=label, color=color)
     share_limits(axes)
     return axes[0]
-
-
-def _fit_sections(fits: dict[str, Any], arguments: argparse.Namespace) -> Any:
-    from pottsattn.analysis.contacts import read_distances
-    from pottsattn.pages.fits import fit_sections
-
-    known = None if arguments.distances is None else read_distances(arguments.distances)
-    return fit_sections(
-        fits, known, min_separation=arguments.min_separation, cutoff=arguments.cutoff
-    )
 
 
 def _contact_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> Any:
@@ -352,7 +208,8 @@ def _contact_figure(loaded: dict[str, dict[str, Any]], arguments: argparse.Names
 
 def _score_figure(fit: Any) -> Any:
     from pottsattn.analysis.contacts import score_map
-    from pottsattn.figures.style import new_figure, plot_ridge_path, plot_scores
+    from pottsattn.figures.fits import plot_ridge_path, plot_scores
+    from pottsattn.figures.style import new_figure
 
     path = fit.config.get("ridge_path")
     axes = new_figure(1 if path is None else 2)

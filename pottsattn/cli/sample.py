@@ -1,32 +1,28 @@
-"""Commands about data: sample, split, weights, example."""
+"""`sample`: draw sequences from a Potts model."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING, Any
 
 from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
-    DATA_HELP,
     DONE,
     NOT_CONVERGED,
     add_command,
-    add_data_options,
     bar,
     check_output,
-    read_data,
     say,
 )
 
 if TYPE_CHECKING:
     from pottsattn.sampling.result import SampleResult
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this module."""
+def add_parser(commands: Any) -> None:
+    """Add the command."""
     sample = add_command(
         commands,
         "sample",
@@ -109,42 +105,6 @@ def add_commands(commands: Any) -> None:
         type=float,
         metavar="X",
         help="double the thinning until the effective sample size is at least X, or exit with 3",
-    )
-
-    split = add_command(
-        commands, "split", _split, "Hold out a part of a data set (whole clusters of alignments)."
-    )
-    split.add_argument("data", metavar="DATA", help=DATA_HELP)
-    split.add_argument(
-        "--fraction", type=float, required=True, metavar="X", help="share held out, into B.h5"
-    )
-    split.add_argument(
-        "--out", nargs=2, required=True, metavar=("A.h5", "B.h5"), help="kept part, held-out part"
-    )
-    add_data_options(split)
-
-    weights = add_command(
-        commands,
-        "weights",
-        _weights,
-        "Write the weights of sequences, stored ones or 1 / (number of similar sequences), as "
-        "--weights FILE of other commands reads them.",
-    )
-    weights.add_argument("data", metavar="DATA", help=DATA_HELP)
-    weights.add_argument(
-        "--out", metavar="W.csv", required=True, help="weights to write: .csv, .txt or .npy"
-    )
-    add_data_options(weights)
-
-    example = add_command(
-        commands,
-        "example",
-        _example,
-        "Write an alignment to try things with: 500 artificial sequences, sampled from our fit to "
-        "Pfam PF00014.",
-    )
-    example.add_argument(
-        "--out", metavar="F.fasta", required=True, help="file to write: .fasta, .fa or .a2m, or .gz"
     )
 
 
@@ -279,83 +239,3 @@ def _graph(arguments: argparse.Namespace) -> Any:
     return PottsModel.from_edges(
         edges, n_states=arguments.states, strengths=scale * strengths, length=arguments.length
     )
-
-
-def _split(arguments: argparse.Namespace) -> int:
-    from pottsattn.data.resampling import split
-
-    for path in arguments.out:
-        check_output(path, arguments.data)
-    if os.path.realpath(arguments.out[0]) == os.path.realpath(arguments.out[1]):
-        raise InputError(f"both parts would be written to {arguments.out[0]}")
-    dataset = read_data(arguments, arguments.data)
-    parts = split(
-        dataset,
-        arguments.fraction,
-        rng=arguments.seed,
-        identity_threshold=arguments.identity_threshold,
-    )
-    for path, part in zip(arguments.out, parts, strict=True):
-        part.save(path, seed=arguments.seed)
-    report = {
-        "files": list(arguments.out),
-        "n_sequences": [part.n_sequences for part in parts],
-        "effective_size": [part.effective_size for part in parts],
-    }
-    lines = [f"{path}: {part!r}" for path, part in zip(arguments.out, parts, strict=True)]
-    say(arguments, report, "\n".join(lines))
-    return DONE
-
-
-def _weights(arguments: argparse.Namespace) -> int:
-    import time
-
-    from pottsattn.data.alignment.reading import sequence_weights
-    from pottsattn.data.weights import check_weights_path, write_weights
-
-    check_weights_path(arguments.out)
-    check_output(arguments.out, arguments.data, arguments.weights)
-    started = time.perf_counter()
-    dataset = read_data(arguments, arguments.data)
-    weights, source = dataset.weights, "given"
-    if arguments.weights is None:
-        source = "stored"
-        if "identity_threshold" in dataset.origin or weights is None:
-            source = f"at identity {arguments.identity_threshold:g}"
-        if weights is None:
-            weights = sequence_weights(
-                dataset.sequences, arguments.identity_threshold, n_threads=arguments.threads
-            )
-    assert weights is not None
-    write_weights(arguments.out, weights)
-    effective_size = float(weights.sum())
-    report = {
-        "file": arguments.out,
-        "n_sequences": dataset.n_sequences,
-        "effective_size": effective_size,
-        "weights": source,
-        "summary": dataset.origin.get("source", {}).get("summary"),
-        "seconds": time.perf_counter() - started,
-    }
-    text = f"{arguments.out}: {dataset.n_sequences} weights {source}, sum {effective_size:.1f}"
-    say(arguments, report, text)
-    return DONE
-
-
-def _example(arguments: argparse.Namespace) -> int:
-    from pottsattn.data.dataset import read_dataset
-    from pottsattn.data.example import example_alignment
-    from pottsattn.exchange.formats import write_sequences
-
-    dataset = read_dataset(example_alignment(), identity_threshold=None)
-    write_sequences(arguments.out, dataset)
-    report = {
-        "file": arguments.out,
-        "n_sequences": dataset.n_sequences,
-        "length": dataset.length,
-    }
-    text = (
-        f"{arguments.out}: {dataset.n_sequences} artificial sequences of {dataset.length} columns"
-    )
-    say(arguments, report, f"{text}, sampled from a fit to Pfam PF00014")
-    return DONE

@@ -20,10 +20,10 @@ from pottsattn.cli._shell import (
 if TYPE_CHECKING:
     from pottsattn.spatial.areas import PatchAreas
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 
-def add_commands(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command of this module."""
     spatial = add_command(
         commands,

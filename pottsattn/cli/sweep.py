@@ -11,10 +11,10 @@ from typing import Any
 from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, bar, check_output, say
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 
-def add_commands(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command of this module."""
     sweep = add_command(
         commands,

@@ -10,12 +10,12 @@ from pottsattn._core.storage import check_writable
 from pottsattn._core.validate import InputError, check_choice
 from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, say
 
-__all__ = ["add_commands"]
+__all__ = ["add_parser"]
 
 CURVE_SUFFIXES = (".h5", ".hdf5", ".csv")
 
 
-def add_commands(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
     """Add the command of this module."""
     theory = add_command(
         commands, "theory", _theory, "Predict the learning curve by the replica method."

@@ -19,6 +19,7 @@ from typing import Any
 from pottsattn._core.display import readable_bytes
 from pottsattn._core.machine import available_memory
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_n_states
+from pottsattn.data.alignment.records import READING
 
 __all__ = [
     "METHODS",
@@ -42,7 +43,6 @@ MORE_LIBRARIES = {
     "transformer": 170 * MIB,
     "mf": 20 * MIB,
 }
-READING = 9  # bytes for a letter of an alignment
 RECORD = 300  # bytes for a sequence of an alignment: its name, lists of lines
 ROW_VECTORS = 30  # of the size of a row's parameters: L-BFGS pairs, trial points, gradients
 JOINT_VECTORS = 26  # the same of a joint fit, in single precision, its start in double among them

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pottsattn.data.alignment.reading import sequence_weights
+from pottsattn.data.alignment.identity import sequence_weights
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.mean_field import fit_mean_field
 from pottsattn.fitting.pseudolikelihood.heads_problem import HeadsProblem

@@ -335,7 +335,7 @@ def read_dataset(
     n_states
         For .npy: number of states, the largest state + 1 if left out.
     identity_threshold
-        For alignments: see `pottsattn.data.alignment.reading.sequence_weights`; None: no weights.
+        For alignments: see `pottsattn.data.alignment.identity.sequence_weights`; None: no weights.
     unknown, alphabet, focus, numbering, max_gap_sequences, max_gap_columns
         For alignments: see `pottsattn.data.alignment.reading.read_alignment`.
     weights
@@ -385,7 +385,8 @@ def _read(
     compressed = bool(suffixes) and suffixes[-1] == ".gz"
     suffix = suffixes[-2] if compressed and len(suffixes) > 1 else "".join(suffixes[-1:])
     if suffix in FORMATS:
-        from pottsattn.data.alignment.reading import read_alignment, sequence_weights
+        from pottsattn.data.alignment.identity import sequence_weights
+        from pottsattn.data.alignment.reading import read_alignment
 
         alignment = read_alignment(source, **options)
         origin: dict[str, Any] = {"source": {"file": str(path), "summary": alignment.summary}}

@@ -73,7 +73,7 @@ def cluster_labels(dataset: SequenceDataset, identity_threshold: float = 0.8) ->
     """
     if not dataset.alphabet:
         return np.arange(dataset.n_sequences)
-    from pottsattn.data.alignment.reading import identity_clusters
+    from pottsattn.data.alignment.identity import identity_clusters
 
     return identity_clusters(dataset.sequences, identity_threshold)
 

@@ -17,11 +17,11 @@ from pottsattn.demo.job import (
     Example,
 )
 from pottsattn.figures.curves import figure_learning_curves
+from pottsattn.figures.fits import plot_couplings
 from pottsattn.figures.style import (
     METHOD_LABELS,
     METHOD_MARKERS,
     new_figure,
-    plot_couplings,
     save_figure,
     share_limits,
 )

@@ -31,18 +31,11 @@ from pottsattn._core.validate import (
     check_positive,
 )
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.losses import site_losses
 from pottsattn.fitting.record import DEFAULT_RIDGE, Penalty
-from pottsattn.model.couplings import Couplings, sequence_blocks, zero_sum_projector
-from pottsattn.model.potts import log_softmax, own_log_p
+from pottsattn.model.couplings import Couplings, zero_sum_projector
 
-__all__ = [
-    "CONVENTIONS",
-    "default_strengths",
-    "objective_in",
-    "penalty_from",
-    "penalty_to",
-    "site_losses",
-]
+__all__ = ["CONVENTIONS", "default_strengths", "objective_in", "penalty_from", "penalty_to"]
 
 Array = NDArray[np.float64]
 SYMMETRY_TOLERANCE = 1e-6  # of the largest coupling
@@ -187,20 +180,6 @@ def objective_in(
     per_sequence = float(site_losses(h, blocks, dataset).sum())
     per_sequence += penalty.couplings_l2 * squares + penalty.fields_l2 * float((h**2).sum())
     return rule.data_scale(dataset.effective_size) * per_sequence
-
-
-def site_losses(fields: Array, couplings: Couplings, dataset: SequenceDataset) -> Array:
-    """Return the weighted mean of -log P(s_i | s_-i) for every site, shape (length,), nats.
-
-    Over all sequences; ignored gaps add nothing.
-    """
-    weights = dataset.normalized_weights
-    losses = np.zeros(dataset.length)
-    for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
-        states = dataset.sequences[block]
-        log_p = log_softmax(couplings.logits(states) + fields)
-        losses -= weights[block] @ own_log_p(log_p, states)
-    return losses
 
 
 def _units(convention: str, length: int, effective_size: float) -> tuple[float, float]:

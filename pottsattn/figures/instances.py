@@ -27,7 +27,7 @@ from pottsattn.instances.result import InstanceRun
 __all__ = [
     "figure_attention_by_class",
     "figure_run",
-    "figure_runs",
+    "figure_instance_runs",
     "figure_training_lengths",
     "plot_class_attention",
     "plot_embeddings",
@@ -272,7 +272,7 @@ def figure_training_lengths(
     return axes
 
 
-def figure_runs(runs: Sequence[InstanceRun], *, maps: bool = False) -> list[Axes]:
+def figure_instance_runs(runs: Sequence[InstanceRun], *, maps: bool = False) -> list[Axes]:
     """Return the axes of the figure that fits the runs.
 
     One run: vectors, class attention, loss and feature spread, or with `maps` class attention by

@@ -27,7 +27,7 @@ __all__ = [
     "figure_attention_maps",
     "figure_objectives",
     "figure_run",
-    "figure_runs",
+    "figure_spatial_runs",
     "plot_attention_courses",
     "plot_correlations",
     "plot_gaps",
@@ -167,7 +167,7 @@ def figure_objectives(runs: Sequence[SpatialRun]) -> list[Axes]:
     return axes
 
 
-def figure_runs(runs: Sequence[SpatialRun], *, maps: bool = False) -> list[Axes]:
+def figure_spatial_runs(runs: Sequence[SpatialRun], *, maps: bool = False) -> list[Axes]:
     """Return the axes of the figure that fits the runs.
 
     One run: its time courses, or its attention maps over training. Several: with `maps` or on the

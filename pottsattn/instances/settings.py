@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
-from pottsattn.fitting.masked.steps import Recipe
 from pottsattn.instances.losses import LOSSES
+from pottsattn.training.recipe import Recipe
 
 __all__ = ["PretrainConfig", "TrainingConfig"]
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from pottsattn._core.checkpoint import Checkpoint
 from pottsattn._core.interrupts import interrupts_wait
 from pottsattn._core.validate import InputError, check_positive
-from pottsattn.fitting.masked.steps import Recipe
 from pottsattn.instances.encoder import Encoder, encode
 from pottsattn.instances.probes import feature_spread
 from pottsattn.instances.result import EncoderHistory
+from pottsattn.training.recipe import Recipe
 from pottsattn.training.workers import Workers
 
 __all__ = ["EncoderObjective", "EncoderTraining", "rng_of"]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from pottsattn.analysis.contacts import rank_contacts, score_map
 from pottsattn.figures.contacts import plot_contact_map, plot_precision
-from pottsattn.figures.style import plot_scores
+from pottsattn.figures.fits import plot_scores
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.pages.page import Section, Table

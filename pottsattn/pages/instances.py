@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pottsattn.figures.instances import figure_attention_by_class, figure_run, figure_runs
+from pottsattn.figures.instances import figure_attention_by_class, figure_instance_runs, figure_run
 from pottsattn.instances.probes import ProbeScores
 from pottsattn.instances.result import InstanceRun
 from pottsattn.pages.page import Section, Table
@@ -32,7 +32,9 @@ def instance_sections(runs: Mapping[str, InstanceRun]) -> list[Section]:
                 "linear probe of one token. Local fields: the share of the variance of the true "
                 "ones that tokens explain. Feature spread: 1 is spread evenly, near 0 collapsed."
             ],
-            figures=[figure_runs(list(runs.values()))[0]] if shared and len(runs) > 1 else [],
+            figures=[figure_instance_runs(list(runs.values()))[0]]
+            if shared and len(runs) > 1
+            else [],
             table=Table(
                 ["encoder", *COLUMNS.values(), "feature spread", ""],
                 [row for path, run in runs.items() for row in _rows(path, run)],

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pottsattn.figures.spatial import (
     figure_attention_maps,
     figure_run,
-    figure_runs,
+    figure_spatial_runs,
 )
 from pottsattn.pages.page import Section, Table
 from pottsattn.spatial.run import SpatialRun
@@ -42,7 +42,7 @@ def spatial_sections(runs: Mapping[str, SpatialRun]) -> list[Section]:
                 "mean cosine between the attention of two queries; how fast local queries leave "
                 "the global area at the start against how fast they find their own."
             ],
-            figures=[figure_runs(list(runs.values()))[0]] if len(runs) > 1 else [],
+            figures=[figure_spatial_runs(list(runs.values()))[0]] if len(runs) > 1 else [],
             table=table,
         )
     ]

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pottsattn._core.display import readable_bytes
 from pottsattn._core.machine import available_memory
 from pottsattn._core.validate import InputError
-from pottsattn.cost.memory import READING
 
 __all__ = ["FORMATS", "Records", "alignment_format", "read_records"]
 
@@ -38,6 +37,7 @@ IS_INSERT = bytes(code in INSERTS for code in range(256))
 # HH-suite puts predicted and known structure before the sequences of an A3M file.
 ANNOTATIONS = ("ss_dssp", "ss_pred", "ss_conf", "sa_dssp", "sa_pred", "aa_dssp", "aa_pred")
 BLOCK = 1 << 24  # bytes read at once
+READING = 9  # bytes of memory for a byte of text, while it is read (measured)
 
 
 @dataclass(frozen=True, eq=False)

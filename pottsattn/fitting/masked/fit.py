@@ -38,12 +38,13 @@ from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.masking import Masking
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.masked.objective import Network, Objective, masked_losses
-from pottsattn.fitting.masked.steps import Progress, Recipe, Training
+from pottsattn.fitting.masked.steps import Progress, Training
 from pottsattn.fitting.masked.training_data import TrainingData
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.masked.verdict import Ending, final_numbers, judge
 from pottsattn.fitting.record import Penalty, penalty_for
 from pottsattn.fitting.result import FitResult
+from pottsattn.training.recipe import Recipe
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
 
 __all__ = ["PRECISIONS", "masked_losses", "train_masked"]

@@ -11,8 +11,9 @@ import torch
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.masking import Masking
 from pottsattn.fitting.masked.objective import mean_loss
-from pottsattn.fitting.masked.steps import Recipe, Training
+from pottsattn.fitting.masked.steps import Training
 from pottsattn.fitting.record import History, Penalty
+from pottsattn.training.recipe import Recipe
 
 __all__ = ["Ending", "FinalNumbers", "final_numbers", "judge"]
 

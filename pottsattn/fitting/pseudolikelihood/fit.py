@@ -4,7 +4,7 @@ The objective of site i is
 
     mean_m[ -log P(s_i | s_-i) ] + fields_l2 |h_i|^2 + R_i
 
-with R_i as in `pottsattn.fitting.result.Penalty` and weighted means over sequences. For full blocks
+with R_i as in `Penalty` and weighted means over sequences. For full blocks
 and for factored ones with U = I it is convex, and 2 l2-strongly convex when all parameters are
 penalized, so |gradient|^2 / (4 l2) bounds the distance to the optimum in nats: that bound is the
 stop rule. Rows are independent and solved in parallel (`row_solver`); working memory is one row per

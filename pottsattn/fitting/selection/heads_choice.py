@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from pottsattn._core.display import html_table
 from pottsattn._core.validate import ConvergenceWarning, check_at_least
-from pottsattn.analysis.comparison import sequence_losses
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.resampling import split
+from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.refitting import LOOSE_GAP

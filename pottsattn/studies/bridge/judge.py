@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pottsattn.analysis.comparison import coupling_error, sequence_losses
+from pottsattn.analysis.comparison import coupling_error
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.masking import Masking
 from pottsattn.fitting.masked.objective import Objective

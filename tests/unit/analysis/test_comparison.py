@@ -12,14 +12,9 @@ from numpy.testing import assert_allclose
 
 from fit_factory import make_fit
 from pottsattn import InputError
-from pottsattn.analysis.comparison import (
-    compare,
-    coupling_error,
-    coupling_pairs,
-    pearson,
-    sequence_losses,
-)
+from pottsattn.analysis.comparison import compare, coupling_error, coupling_pairs, pearson
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.losses import sequence_losses
 from pottsattn.model.couplings import Couplings
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.model.potts import PottsModel

@@ -13,9 +13,9 @@ from pottsattn.analysis.coupling_scale import (
     coupling_scale_of_pairs,
     debiased_coupling_scale,
     matched_ensemble,
-    measured_sites,
     realized_coupling_scale,
 )
+from pottsattn.analysis.measured_sites import measured_sites
 from pottsattn.model.ensembles import generalized, sk_potts
 from pottsattn.model.exact import enumerate_states
 

@@ -536,7 +536,7 @@ def test_interrupt_is_130_and_keeps_what_was_trained(method, folder, monkeypatch
         yield show
 
     monkeypatch.chdir(folder)
-    for module in ("_solving", "_training"):
+    for module in ("_fit_solved", "_fit_trained"):
         monkeypatch.setattr(f"pottsattn.cli.{module}.bar", interrupted)
     before = snapshot(folder)
     out = f"stopped-{method}.h5"
@@ -558,14 +558,14 @@ def test_interrupt_is_130_and_keeps_what_was_trained(method, folder, monkeypatch
 def test_ctrl_c_ends_a_long_run_at_once(tmp_path, threads):
     announcing_main = """
 import contextlib, sys
-from pottsattn.cli import data, main
+from pottsattn.cli import main, sample
 
 @contextlib.contextmanager
 def announce(what, unit):
     calls = []
     yield lambda done, total: calls or calls.append(print("running", flush=True))
 
-data.bar = announce
+sample.bar = announce
 sys.exit(main())
 """
     argv = [sys.executable, "-c", announcing_main, *SAMPLE.split(), "--threads", threads]

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 from pottsattn import InputError, SequenceFile
 from pottsattn._core.storage import content_hash
-from pottsattn.data.alignment.reading import identity_clusters
+from pottsattn.data.alignment.identity import identity_clusters
 from pottsattn.data.dataset import SequenceDataset, read_dataset
 from pottsattn.data.resampling import split
 

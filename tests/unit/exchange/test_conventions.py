@@ -13,8 +13,8 @@ from pottsattn.exchange.conventions import (
     objective_in,
     penalty_from,
     penalty_to,
-    site_losses,
 )
+from pottsattn.fitting.losses import site_losses
 from pottsattn.model.couplings import Couplings
 
 JOINT = ("plmc", "ccmpred", "pydca")

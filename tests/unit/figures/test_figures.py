@@ -14,14 +14,13 @@ from fit_factory import make_history
 from pottsattn import InputError
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.figures.curves import figure_learning_curves, plot_learning_curves
-from pottsattn.figures.style import (
-    new_figure,
+from pottsattn.figures.fits import (
     plot_couplings,
     plot_ridge_path,
     plot_scores,
     plot_site_frequencies,
-    save_figure,
 )
+from pottsattn.figures.style import new_figure, save_figure
 from pottsattn.figures.training import plot_histories, plot_history
 from pottsattn.studies.sweep.table import SweepRow, SweepTable
 from pottsattn.theory.curve import learning_curve

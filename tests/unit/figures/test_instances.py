@@ -11,7 +11,7 @@ from pottsattn import InputError
 from pottsattn.cli import main
 from pottsattn.figures.instances import (
     figure_attention_by_class,
-    figure_runs,
+    figure_instance_runs,
     plot_class_attention,
     plot_embeddings,
     plot_mask_ratios,
@@ -85,7 +85,7 @@ def test_accuracy_against_mask_ratio(runs):
 
 def test_training_lengths(runs, sequences):
     longer = trained(sequences, steps=8, mask_ratio=0.5, n_masks=2)
-    axes = figure_runs([runs[3], runs[4], longer])
+    axes = figure_instance_runs([runs[3], runs[4], longer])
     x, _, _ = curves(axes[0])["BYOL, 50 % x 2"]
     pair = [one.scores.knn for one in (runs[3], runs[4])]
     np.testing.assert_allclose(x, [0.4, 0.8])  # 160 sequences, batches of 16
@@ -114,7 +114,7 @@ def test_what_cannot_be_drawn(runs, images):
     with pytest.raises(InputError, match="no test instance has the label 7"):
         plot_class_attention(images, label=7)
     with pytest.raises(InputError, match="give one file"):
-        figure_runs(runs, maps=True)
+        figure_instance_runs(runs, maps=True)
     with pytest.raises(InputError, match="one of linear_probe, knn"):
         plot_mask_ratios(runs, score="loss")
 

@@ -16,11 +16,11 @@ from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.masked.fit import masked_losses, train_masked
 from pottsattn.fitting.masked.masking import Masking
 from pottsattn.fitting.masked.network_fit import NetworkFit
-from pottsattn.fitting.masked.steps import Recipe
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.model.ensembles import generalized, sk_potts
 from pottsattn.sampling.sampler import sample
+from pottsattn.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -395,8 +395,8 @@ OPTIONS = "--method attention --max-steps 60 --masks 1 --batch-size 40 --json --
 SAVING = """
 import math, sys, time
 from pottsattn.cli import main
-from pottsattn import _checkpoint as checkpoint
-from pottsattn.fitting import training
+from pottsattn._core import checkpoint
+from pottsattn.fitting.masked import fit as training
 
 def save_slowly(self, state, save=checkpoint.Checkpoint.save):
     time.sleep({pause})

@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose
 
 from pottsattn import ConvergenceWarning, InputError, PottsModel, SequenceDataset
 from pottsattn._core.storage import content_hash
-from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood, rows_full
+from pottsattn.fitting.pseudolikelihood import rows_full
+from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.pseudolikelihood.kernels_pseudolikelihood import (
     row_loss_factored,
     row_loss_full,

@@ -11,7 +11,7 @@ from pottsattn import SequenceDataset, fit_pseudolikelihood
 from pottsattn._core.validate import ConvergenceWarning, InputError
 from pottsattn.exchange.conventions import objective_in
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.pseudolikelihood.fit import heads_fit
+from pottsattn.fitting.pseudolikelihood import heads_fit
 from pottsattn.fitting.pseudolikelihood.heads_fit import (
     covariance_patterns,
     nearest_heads,

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from pottsattn import SequenceDataset, fit_pseudolikelihood
 from pottsattn._core.validate import ConvergenceWarning, InputError
 from pottsattn.exchange.conventions import objective_in
-from pottsattn.fitting.pseudolikelihood.fit import symmetric_problem
+from pottsattn.fitting.pseudolikelihood import symmetric_problem
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
 from pottsattn.fitting.record import Penalty

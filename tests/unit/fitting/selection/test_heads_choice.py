@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from pottsattn import PottsModel, SequenceDataset, fit_pseudolikelihood, sample
-from pottsattn.analysis.comparison import sequence_losses
 from pottsattn.data.resampling import split
+from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.selection.heads_choice import HELD_OUT, choose_heads
 from pottsattn.fitting.selection.refitting import LOOSE_GAP
 from pottsattn.model.couplings import Couplings

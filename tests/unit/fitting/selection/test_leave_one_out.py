@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn._core.validate import InputError
-from pottsattn.exchange.conventions import site_losses
+from pottsattn.fitting.losses import site_losses
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.rows_factored import FactoredRows
 from pottsattn.fitting.record import Penalty

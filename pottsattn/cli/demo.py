@@ -1,0 +1,60 @@
+"""`demo`: run the main job."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pottsattn.cli._shell import (
+    DONE,
+    NOT_CONVERGED,
+    add_command,
+    say,
+)
+
+__all__ = ["add_parser"]
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    demo = add_command(
+        commands,
+        "demo",
+        _demo,
+        "Run the main job: data sets, three fits each, the replica theory over them, a report.",
+    )
+    demo.add_argument("--out", default="demo-report", metavar="DIR", help="folder to write into")
+    demo.add_argument(
+        "--instances", type=int, default=4, metavar="N", help="random models, for the error bars"
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from pottsattn.demo.job import Settings
+    from pottsattn.demo.run import run_demo
+
+    settings = Settings(n_instances=arguments.instances, seed=arguments.seed)
+    result = run_demo(arguments.out, settings, n_threads=arguments.threads, progress=_status_line)
+    page = Path(arguments.out) / "report.html"
+    deviations = list(result.deviations())
+    worst = max(deviations, key=lambda entry: abs(entry.relative))
+    say(
+        arguments,
+        {
+            "report": str(page),
+            "converged": result.converged,
+            "deviations": [entry.to_dict() for entry in deviations],
+        },
+        f"{page}: largest deviation of a mean test loss from theory "
+        f"{100 * abs(worst.relative):.2f} % ({worst.point.method}, alpha {worst.point.alpha:g})"
+        + ("" if result.converged else "; NOT everything converged"),
+    )
+    return DONE if result.converged else NOT_CONVERGED
+
+
+def _status_line(what: str, done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r\x1b[K[{done}/{total}] {what}", end=end, file=sys.stderr, flush=True)

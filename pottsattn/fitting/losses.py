@@ -1,0 +1,62 @@
+"""Losses in nats per site: of sequences, of sites, and their mean with its error."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.model.couplings import Couplings, sequence_blocks
+from pottsattn.model.potts import log_softmax, own_log_p
+
+__all__ = ["sequence_losses", "site_losses"]
+
+Array = NDArray[np.float64]
+
+
+class Predictor(Protocol):
+    """Anything with conditionals: a model, a fit."""
+
+    def log_conditionals(self, sequences: ArrayLike) -> Array:
+        """Return log P(s_i = a | s_-i), shape (n_sequences, length, n_states)."""
+        ...
+
+
+def sequence_losses(predictor: Predictor, dataset: SequenceDataset) -> Array:
+    """Return the loss of every sequence, mean over its sites, nats, shape (n_sequences,).
+
+    Ignored gaps are left out of the mean.
+    """
+    losses = np.empty(dataset.n_sequences)
+    for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
+        part = dataset.sequences[block]
+        own = own_log_p(predictor.log_conditionals(part), part)
+        n_seen = (part < dataset.n_states).sum(axis=1)
+        losses[block] = -own.sum(axis=1) / np.maximum(n_seen, 1)
+    return losses
+
+
+def mean_and_error(losses: Array, dataset: SequenceDataset) -> tuple[float, float]:
+    weights = dataset.normalized_weights
+    # A sequence counts by the sites that it shows: all of them, unless gaps are ignored.
+    seen = (dataset.sequences < dataset.n_states).mean(axis=1) / dataset.observed_share
+    mean = float((weights * seen) @ losses)
+    # Weights tell how many independent sequences there are: copies that share one add nothing.
+    squares = (seen * (losses - mean)) ** 2
+    return mean, float(np.sqrt(weights @ squares / dataset.effective_size))
+
+
+def site_losses(fields: Array, couplings: Couplings, dataset: SequenceDataset) -> Array:
+    """Return the weighted mean of -log P(s_i | s_-i) for every site, shape (length,), nats.
+
+    Over all sequences; ignored gaps add nothing.
+    """
+    weights = dataset.normalized_weights
+    losses = np.zeros(dataset.length)
+    for block in sequence_blocks(dataset.n_sequences, dataset.length * dataset.n_states):
+        states = dataset.sequences[block]
+        log_p = log_softmax(couplings.logits(states) + fields)
+        losses -= weights[block] @ own_log_p(log_p, states)
+    return losses
