@@ -1,11 +1,14 @@
-"""How results and sizes show themselves."""
+"""How progress, results and sizes show themselves."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["html_table", "readable_bytes"]
+__all__ = ["Progress", "html_table", "readable_bytes"]
+
+Progress = Callable[[int, int], None]  # (done, total)
 
 
 def html_table(title: str, facts: dict[str, Any]) -> str:
