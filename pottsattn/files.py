@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from pottsattn._core.storage import file_format, open_hdf5
 from pottsattn._core.validate import InputError
@@ -16,7 +17,7 @@ from pottsattn.spatial.run import SpatialRun
 from pottsattn.studies.sweep.table import SweepTable
 from pottsattn.theory.curve import LearningCurve
 
-__all__ = ["load", "load_fit", "load_model"]
+__all__ = ["load", "load_all", "load_fit", "load_model"]
 
 Loaded = (
     SequenceDataset
@@ -66,6 +67,20 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     if kind not in READERS:
         raise InputError(f"{path} holds pottsattn.{kind}, which this version cannot read")
     return READERS[kind](path)
+
+
+def load_all(paths: Iterable[str | os.PathLike[str]]) -> dict[str, dict[str, Any]]:
+    """Return what the files hold, by kind ("fit", "curve" and so on) and path.
+
+    Raises
+    ------
+    InputError
+        As for `load`.
+    """
+    loaded: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        loaded.setdefault(file_format(path), {})[os.fspath(path)] = load(path)
+    return loaded
 
 
 def load_model(path: str | os.PathLike[str]) -> PottsModel:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pottsattn._core.storage import check_writable, file_format, to_json
+from pottsattn._core.storage import check_writable, to_json
 from pottsattn._core.validate import InputError
 
 if TYPE_CHECKING:
     from pottsattn.data.dataset import SequenceDataset
     from pottsattn.data.sequence_file import SequenceFile
+    from pottsattn.figures.choice import FigureOptions
 
 __all__ = [
     "DATA_HELP",
@@ -25,16 +28,22 @@ __all__ = [
     "Parser",
     "add_command",
     "add_data_options",
+    "add_distance_options",
     "bar",
     "check_output",
+    "check_outputs",
+    "figure_options",
+    "in_options",
     "peak_memory_bytes",
     "read_data",
     "read_like",
     "say",
     "say_source",
+    "written_files",
 ]
 
 DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz)"
+QUOTES = "'\""
 DONE, WRONG_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 3, 130
 
 
@@ -185,6 +194,26 @@ def read_like(arguments: argparse.Namespace, path: str, like: Any) -> SequenceDa
         raise InputError(f"{path}: {error}") from error
 
 
+def in_options(message: str, parser: argparse.ArgumentParser) -> str:
+    """Return a message of the library with the options of a command for its arguments.
+
+    The library sets arguments between backticks, with a value as in `gaps='state'`, and begins
+    the message of a check with them. An option is known by its `dest`.
+    """
+    options = {action.dest: action.option_strings for action in parser._actions}
+
+    def translate(found: re.Match[str]) -> str:
+        names = options.get(found["name"] or found["checked"])
+        if not names:
+            return found[0]
+        value = found["value"]
+        return names[0] if value in (None, "True") else f"{names[0]} {value.strip(QUOTES)}"
+
+    return re.sub(
+        r"`(?P<name>\w+)(=(?P<value>[^`]+))?`|^(?P<checked>\w+)(?= must )", translate, message
+    )
+
+
 def say_source(arguments: argparse.Namespace, dataset: SequenceDataset | SequenceFile) -> None:
     """Print what reading an alignment did to it, unless the output is JSON."""
     summary = dataset.origin.get("source", {}).get("summary")
@@ -242,14 +271,12 @@ def add_distance_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_all(paths: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what the files hold, by kind and path."""
-    from pottsattn.files import load
+def figure_options(arguments: argparse.Namespace) -> FigureOptions:
+    """Return the options of figures that a command has, under their own names."""
+    from pottsattn.figures.choice import FigureOptions
 
-    loaded: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        loaded.setdefault(file_format(path), {})[path] = load(path)
-    return loaded
+    names = [field.name for field in fields(FigureOptions) if hasattr(arguments, field.name)]
+    return FigureOptions(**{name: getattr(arguments, name) for name in names})
 
 
 def check_outputs(arguments: argparse.Namespace, *inputs: str | None) -> None:

@@ -35,7 +35,7 @@ from pottsattn.cli import (
     theory,
     weights,
 )
-from pottsattn.cli._shell import INTERRUPTED, WRONG_INPUT, Parser
+from pottsattn.cli._shell import INTERRUPTED, WRONG_INPUT, Parser, in_options
 
 __all__ = ["build_parser", "main"]
 
@@ -66,10 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # OpenMP threads that spin while they wait make training many times slower on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _secure_streams()
+    parser = Parser()
     try:
         arguments = _parse(sys.argv[1:] if argv is None else argv)
+        parser = arguments.parser
         if arguments.seed < 0:
-            raise InputError(f"seed must not be negative, got {arguments.seed}")
+            raise InputError(f"--seed must not be negative, got {arguments.seed}")
         if arguments.threads is not None:
             _limit_threads(arguments.threads)
         with warnings.catch_warnings():
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = int(arguments.run(arguments))
         sys.stdout.flush()
     except InputError as error:
-        return _fail(str(error))
+        return _fail(in_options(str(error), parser))
     except MemoryError as error:
         return _fail_for_memory(error)
     except BrokenPipeError:
@@ -151,7 +153,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _limit_threads(n_threads: int) -> None:
     if n_threads < 1:
-        raise InputError(f"threads must be at least 1, got {n_threads}")
+        raise InputError(f"--threads must be at least 1, got {n_threads}")
     # Read by torch and numba when they are first imported, which commands do later.
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
 

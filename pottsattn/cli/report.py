@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
     DONE,
     add_command,
     add_distance_options,
     check_output,
-    load_all,
+    figure_options,
     say,
 )
-from pottsattn.cli.plot import _check_length, _choose_figure
 
 __all__ = ["add_parser"]
 
@@ -36,68 +34,19 @@ def add_parser(commands: Any) -> None:
         "--length", type=int, metavar="L", help="sweeps: length to judge (default: longest)"
     )
     add_distance_options(report)
-    report.set_defaults(observable="test_loss", finite_size=False)  # of other figures
-    report.set_defaults(head_maps=False, maps=False)
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pottsattn.pages.page import Section, write_page
-    from pottsattn.pages.sweep import sweep_sections, sweep_summary
+    from pottsattn.pages.choice import write_report
 
-    if not arguments.out.lower().endswith((".html", ".htm")):
-        raise InputError(f"a report is written as .html, got {arguments.out}")
+    options = figure_options(arguments)
     check_output(arguments.out, *arguments.files)
-    loaded = load_all(arguments.files)
-    tables: dict[str, Any] = loaded.pop("sweep", {})
-    if arguments.length is not None:
-        _check_length(list(tables.values()), arguments.length)
-    sections: list[Section] = []
-    summaries = {}
-    curves = list(loaded.pop("curve", {}).values()) if tables else []
-    for path, table in tables.items():
-        length = arguments.length or max(row.length for row in table.rows)
-        sections += sweep_sections(table, curves, length=length)
-        summaries[path] = sweep_summary(table, length)
-    if "spatial" in loaded:
-        from pottsattn.pages.spatial import spatial_sections
-
-        sections += spatial_sections(loaded.pop("spatial"))
-    if "instances" in loaded:
-        from pottsattn.pages.instances import instance_sections
-
-        sections += instance_sections(loaded.pop("instances"))
-    if set(loaded) == {"fit"}:
-        sections += _fit_sections(loaded["fit"], arguments)
-    elif loaded:
-        if arguments.distances is not None:
-            raise InputError("--distances is for a report of fits; leave it out")
-        sections.append(Section("Figure", figures=[_choose_figure(loaded, arguments)]))
-    title = "Simulated fits against the replica theory" if tables else "Report"
-    if not tables and set(loaded) == {"fit"}:
-        title = "Fits"
-    write_page(arguments.out, title, f"From {', '.join(arguments.files)}.", sections)
-    say(
-        arguments,
-        {"file": arguments.out, "sweeps": summaries},
-        "\n".join(
-            [
-                arguments.out,
-                *(
-                    f"{path}: {found['n_within']} of {found['n_points']} points of length "
-                    f"{found['length']} agree with theory"
-                    for path, found in summaries.items()
-                ),
-            ]
-        ),
-    )
+    summaries = write_report(arguments.out, arguments.files, options)
+    lines = [
+        f"{path}: {found['n_within']} of {found['n_points']} points of length {found['length']} "
+        "agree with theory"
+        for path, found in summaries.items()
+    ]
+    report = {"file": arguments.out, "sweeps": summaries}
+    say(arguments, report, "\n".join([arguments.out, *lines]))
     return DONE
-
-
-def _fit_sections(fits: dict[str, Any], arguments: argparse.Namespace) -> Any:
-    from pottsattn.analysis.contacts import read_distances
-    from pottsattn.pages.fits import fit_sections
-
-    known = None if arguments.distances is None else read_distances(arguments.distances)
-    return fit_sections(
-        fits, known, min_separation=arguments.min_separation, cutoff=arguments.cutoff
-    )

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from pottsattn.cli import main
+from pottsattn.cli._shell import Parser, in_options
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
@@ -243,11 +244,11 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{FIT} --ridge -1", "ridge must not be negative, got -1"),
         (f"{FIT} --ridge nan", "ridge must be finite"),
         (f"{FIT} --ridge inf", "ridge must be finite"),
-        (f"{FIT} --couplings-l2 nan", "couplings_l2 must be finite"),
-        (f"{FIT} --fields-l2 -0.1", "fields_l2 must not be negative"),
+        (f"{FIT} --couplings-l2 nan", "--couplings-l2 must be finite"),
+        (f"{FIT} --fields-l2 -0.1", "--fields-l2 must not be negative"),
         (f"{FIT} --ridge 0.1 --couplings-l2 0.1", "either ridge or couplings_l2, not both"),
         (f"{FIT} --fields some", "fields must be one of learned, none"),
-        (f"{FIT} --max-steps 0", "max_steps must be at least 1"),
+        (f"{FIT} --max-steps 0", "--max-steps must be at least 1"),
         (f"{FIT} --ridge much", "ridge must be a number or auto, got 'much'"),
         (f"{FIT} --ridge auto --couplings-l2 1", "either --ridge auto or --couplings-l2"),
         (
@@ -272,18 +273,18 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{FIT} --starts 2", "--starts applies to factored, not to plm"),
         (f"{TRAIN} --masks 9", "masks must be at most the length 8, got 9"),
         (f"{TRAIN} --masks 0", "masks must be at least 1"),
-        (f"{TRAIN} --mask-fraction 1", "mask_fraction must be below 1, got 1.0"),
+        (f"{TRAIN} --mask-fraction 1", "--mask-fraction must be below 1, got 1.0"),
         (f"{TRAIN} --mask-fraction 1e-9 --mask-mode static", "hides no site of these data"),
-        (f"{TRAIN} --mask-mode statik", r"mask_mode .*did you mean static"),
+        (f"{TRAIN} --mask-mode statik", r"--mask-mode .*did you mean static"),
         (f"{TRAIN} --hidden-as bert", "hidden_as 'bert' needs a mask_fraction"),
         (f"{TRAIN} --attention hard", "attention must be one of free, softmax"),
         (f"{TRAIN} --optimizer sgd", "optimizer must be one of adam, lbfgs"),
         (f"{TRAIN} --optimizer lbfgs --masks 2", "lbfgs needs an objective that stays the same"),
         (f"{TRAIN} --schedule step", "schedule must be one of cosine, constant"),
         (f"{TRAIN} --precision half", "precision must be one of single, double, bfloat16"),
-        (f"{TRAIN} --batch-size 0", "batch_size must be at least 1"),
+        (f"{TRAIN} --batch-size 0", "--batch-size must be at least 1"),
         (f"{TRAIN} --accumulate 0", "accumulate must be at least 1"),
-        (f"{TRAIN} --warmup-steps -1", "warmup_steps must be at least 0"),
+        (f"{TRAIN} --warmup-steps -1", "--warmup-steps must be at least 0"),
         (f"{TRAIN} --layers 2", "--layers applies to transformer, not to attention"),
         (f"{TRAIN} --weight-decay 1", "--weight-decay applies to transformer, not to attention"),
         (f"{TRAIN} --stop-early", "--stop-early needs held-out data: give --validation"),
@@ -313,10 +314,10 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         ("bridge data.h5 --out out.gif", "written as .png, .pdf, .svg"),
         ("bridge data.h5 --out same.svg --csv same.svg", "give two names"),
         ("bridge data.h5 --csv data.h5", "it is an input"),
-        ("bridge data.h5 --mask-fraction 0.3 1.5", "mask_fraction must be below 1"),
+        ("bridge data.h5 --mask-fraction 0.3 1.5", "--mask-fraction must be below 1"),
         ("bridge data.h5 --heads 2 --color-similarity identity", "use 'learned'"),
         ("bridge data.h5 --held-out 1", "fraction must be below 1"),
-        ("bridge data.h5 --max-sequences 1", "max_sequences"),
+        ("bridge data.h5 --max-sequences 1", "--max-sequences"),
         ("bridge data.h5 --ridge -1", "ridge"),
         ("bridge missing.h5", "missing.h5"),
         ("fit good.fasta --method plm --out out.h5 --identity-threshold 2", "at most 1"),
@@ -326,10 +327,10 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{SAMPLE} --states 1", "n_states must be at least 2"),
         (f"{SAMPLE} --states 300", "n_states must be at most 256"),
         (f"{SAMPLE} --sequences 0", "n_sequences must be at least 1"),
-        (f"{SAMPLE} --coupling-scale nan", "coupling_scale must be finite"),
-        (f"{SAMPLE} --coupling-scale -1", "coupling_scale must not be negative"),
+        (f"{SAMPLE} --coupling-scale nan", "--coupling-scale must be finite"),
+        (f"{SAMPLE} --coupling-scale -1", "--coupling-scale must not be negative"),
         (f"{SAMPLE} --coupling-scale 1e300", "couplings must be finite"),
-        (f"{SAMPLE} --inverse-temperature 0", "inverse_temperature must be above 0"),
+        (f"{SAMPLE} --inverse-temperature 0", "--inverse-temperature must be above 0"),
         (f"{SAMPLE} --chains 0", "chains must be at least 1"),
         (f"{SAMPLE} --warmup -1", "warmup must be at least 0"),
         (f"{SAMPLE} --thin 0", "thin must be at least 1"),
@@ -357,15 +358,15 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{THEORY} --ridge 0.1 --alpha 1 nan", "alphas must be finite"),
         (f"{THEORY} --ridge 0.1 --alpha", "--alpha: expected at least one argument"),
         (f"{THEORY} --ridge 0.1 --states 1", "n_states must be at least 2"),
-        (f"{THEORY} --ridge 0.1 --coupling-scale inf", "coupling_scale must be finite"),
+        (f"{THEORY} --ridge 0.1 --coupling-scale inf", "--coupling-scale must be finite"),
         (f"{THEORY} --ridge 0.1 --estimator best", "estimator must be one of factored, full"),
-        (f"{THEORY} --ridge 0.1 --mask-fraction 1", "mask_fraction must be above 0 and below 1"),
+        (f"{THEORY} --ridge 0.1 --mask-fraction 1", "--mask-fraction must be above 0 and below 1"),
         (f"{THEORY} --ridge 0.1 --mask-fraction 0", "got 0; leave it out for one masked site"),
         (f"{THEORY} --ridge 0.1 --mask-fraction some", "--mask-fraction: invalid float value"),
         (f"{THEORY} --ridge 0.1 --mask-mode static", "--mask-mode static needs --mask-fraction R"),
         (
             f"{THEORY} --ridge 0.1 --mask-fraction 0.2 --mask-mode statik",
-            r"mask_mode must be one of fresh, static; got 'statik' \(did you mean static\?\)",
+            r"--mask-mode must be one of fresh, static; got 'statik' \(did you mean static\?\)",
         ),
         (f"{THEORY} --ridge 0.1 --out curve.txt", r"written as \.h5 or \.csv, got curve.txt"),
         # split
@@ -381,7 +382,7 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         ("compare odd-fit.h5 --test data.h5", "odd-fit.h5: "),
         ("compare odd-history.h5 --test data.h5", "odd-history.h5: damaged"),
         ("compare fit.h5 --test data.h5 --truth no-model.h5", "no-model.h5 .* holds no model"),
-        (f"{CONTACTS} --min-separation 0", "min_separation must be at least 1"),
+        (f"{CONTACTS} --min-separation 0", "--min-separation must be at least 1"),
         (f"{CONTACTS} --min-separation 8", "no pair of columns is 8 apart"),
         (f"{CONTACTS} --distances distances.txt", "distances.txt, line 2: .*'1 three 4'"),
         (f"{CONTACTS} --distances no-distances.txt", "no known distance"),
@@ -417,6 +418,27 @@ def test_wrong_input_is_one_line(refuse, command, pattern):
     assert pattern is None or re.search(pattern, line)
     if len(argv) > 1 and argv[0] != "--seed":
         assert refuse(*argv, "--json") == line
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("mask_fraction must be below 1", "--mask-fraction must be below 1"),
+        ("n_states must be at least 2", "--states must be at least 2"),
+        ("data.npy: n_states must be at least 2", "data.npy: n_states must be at least 2"),
+        ("give `data` or `gaps='state'`", "give --data or --gaps state"),
+        ("lines `i j [strength]`; `stream=True`", "lines `i j [strength]`; --stream"),
+        ("`unheard_of` must", "`unheard_of` must"),
+        ("seeds must agree", "seeds must agree"),
+    ],
+)
+def test_arguments_are_shown_as_options(message, shown):
+    parser = Parser()
+    for option in ("--mask-fraction", "--data", "--gaps", "--seed"):
+        parser.add_argument(option)
+    parser.add_argument("--states", dest="n_states")
+    parser.add_argument("--stream", action="store_true")
+    assert in_options(message, parser) == shown
 
 
 @pytest.mark.parametrize(
