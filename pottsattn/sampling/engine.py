@@ -118,6 +118,8 @@ def build_engine(
     per_thread = -(-n_chains // n_threads)
     if kernel == "lanes":
         tables, offset = lane_tables(model)
+        # The largest power of two that leaves no thread without a call. Lanes do not know each
+        # other: a chain takes the same steps in any group.
         n_groups = min(MAX_GROUPS, 1 << max(0, (per_thread // LANES).bit_length() - 1))
 
         def advance(states, streams, betas, n_sweeps, energies):  # type: ignore[no-untyped-def]
@@ -150,19 +152,25 @@ def _fastest(model: PottsModel, n_chains: int) -> str:
     couplings, length, n_states = model.couplings, model.length, model.n_states
     n_others = n_states - 1
     if couplings.is_factored:
+        # Bins need the interactions as a full table (L, L).
         if length > LARGEST_BINS:
             return "lanes"
         degree = len(couplings.neighbor_lists().neighbors) / length
         n_heads = couplings.n_heads
+        # Two states differ by one number, whatever the heads: `lane_tables` adds them up.
         n_terms = 1 if n_states == 2 else n_heads * n_others
         is_plain = n_heads == 1 and np.array_equal(_similarity(model), np.eye(n_states)[None])
+        # A flip adds a row to two bins of every head. The share of updates that flip is taken as
+        # that of free spins, (C - 1) / C, the most there can be.
         other, cost = "bins", 60.0 + n_states + 0.12 * n_heads * length * n_others / n_states
+        # The logits are a product with U, of whole vectors of states.
         if not is_plain:
             cost += 0.55 * n_heads * n_states * -(-n_states // LANES)
     else:
         degree, n_terms, is_plain = length - 1, n_others**2, n_states == 2
         other, cost = "rows", 50.0 + degree * (0.8 + 0.05 * n_states)
     n_full = LANES * -(-n_chains // LANES)  # lanes without a chain cost as much
+    # With 64 chains a coupling that was loaded serves four vectors.
     per_state, per_term = (0.33, 0.025) if n_chains >= LANES * MAX_GROUPS else (0.47, 0.056)
     lanes = per_state * n_states + per_term * n_terms * degree
     if not is_plain and n_states > 2:
@@ -181,6 +189,7 @@ def _cluster_engine(model: PottsModel, move: str, n_chains: int, n_threads: int)
     reason = ""
     if lists is None or len(lists.interactions) != 1:
         reason = "couplings A_ij [a = b] of one head"
+    # The same field for all states of a site shifts the energy and no draw.
     elif np.ptp(model.fields, axis=1).any():
         reason = "a model without fields"
     elif not np.array_equal(_similarity(model), np.eye(model.n_states)[None]):

@@ -59,12 +59,15 @@ def _draw(
 ) -> Any:
     """Return the new state of one site; `logits` and the work space `sums` are whole vectors."""
     if is_metropolis:
+        # word * C / 2^32, without rejection: a state is proposed too often by C / 2^32 at most.
         proposal = (np.uint64(draw_word(stream)) * np.uint64(n_states)) >> np.uint64(32)
         unit = unit_float(draw_word(stream))
         gain = beta * (logits[proposal] - logits[current])
         return np.int64(proposal) if gain >= ZERO or unit <= np.exp(gain) else np.int64(current)
     n_parts = len(logits) // LANES
     scale = splat(max(beta, LEAST_BETA))
+    # Weights relative to the current state, whose own is then 1 without a pass for the largest. It
+    # is left out of the running sums: next to it small weights would round away.
     here, own = logits[current], ONE
     n_large = 0
     for part in range(n_parts):
@@ -79,10 +82,14 @@ def _draw(
     before, zero = ZERO, splat(ZERO)
     for part in range(n_parts):
         weight = exp((load_floats(logits, LANES * part) - splat(here)) * scale)
+        # Below 0 the number wraps around and is no lane's.
         is_current = lane_numbers() == splat_word(np.uint32(current - LANES * part))
         prefix = prefix_sums(select(is_current, zero, weight)) + splat(before)
         before = last(prefix)
         store_floats(sums, LANES * part, prefix)
+    # A line of all other weights, then that of the current state. As many sums as are not above the
+    # threshold come before the place that was hit; beyond the last state the current one stays.
+    # Padding that is hit (weights of 2^-126) means that, too.
     threshold = splat(unit_float(draw_word(stream)) * (before + own))
     new = 0
     for part in range(n_parts):
@@ -168,6 +175,8 @@ def sweep_bins(
                 for b in range(n_bins):
                     h, c = b // n_states, b % n_states
                     logit += color_similarity[h, c, state[i]] * bins[b, i]
+                # Half of the field and half of the logit, which holds the other half of the field
+                # and every pair as seen from one of its sites.
                 energies[chain] -= np.float32(0.5) * (fields[i, state[i]] + logit)
 
 
@@ -183,6 +192,7 @@ def _mix_bins(
     """Write logits[a] = h_i(a) + sum_hc U^h_ac bins[h, c, i] in two independent chains of sums."""
     width = fields.shape[1]
     for part in range(0, width, LANES):
+        # Two chains, since a fused product waits for the last of its chain.
         even, odd = load_floats(fields, site * width + part), splat(ZERO)
         for b in range(0, n_bins - 1, 2):
             row = b * width + part

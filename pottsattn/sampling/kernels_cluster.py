@@ -23,13 +23,14 @@ TWO_TO_32 = 2.0**32
 @njit
 def _below(stream: NDArray[np.uint32], size: int) -> np.int64:
     """Return a random integer 0..size-1."""
+    # No rejection: a number comes up too often by size / 2^32 at most.
     return np.int64((np.uint64(draw_word(stream)) * np.uint64(size)) >> np.uint64(32))
 
 
 @njit
 def _root(parents: NDArray[np.int64], site: int) -> int:
     while parents[site] != site:
-        parents[site] = parents[parents[site]]
+        parents[site] = parents[parents[site]]  # halves the path, without recursion
         site = parents[site]
     return site
 
@@ -73,6 +74,8 @@ def sweep_swendsen_wang(
     for chain in range(n_chains):
         state, stream = states[chain], streams[chain]
         for k in range(len(values)):
+            # In units of a random word, so that a bond costs a comparison of numbers and no
+            # division. Interactions of 0 give 2^32, which no word reaches: such sites never join.
             stay_apart[k] = np.exp(-np.float64(betas[chain]) * values[k]) * TWO_TO_32
         for _ in range(n_sweeps):
             for i in range(length):
@@ -80,8 +83,11 @@ def sweep_swendsen_wang(
             for i in range(length):
                 for k in range(starts[i], starts[i + 1]):
                     j = np.int64(neighbors[k])
+                    # Each bond once, though the lists hold it twice.
                     if j < i and state[j] == state[i] and draw_word(stream) >= stay_apart[k]:
                         first, second = _root(parents, i), _root(parents, j)
+                        # The lower site is the root: what is drawn for a cluster does not depend on
+                        # the order in which it was joined.
                         if first < second:
                             parents[second] = first
                         else:
@@ -119,6 +125,8 @@ def sweep_wolff(
         for _ in range(n_sweeps):
             seed = _below(stream, length)
             old = state[seed]
+            # One of the other states, all alike: it must differ, since a site of the old state is
+            # one that was not visited.
             new = np.uint8((old + 1 + _below(stream, n_states - 1)) % n_states)
             state[seed] = new
             stack[0] = seed
@@ -129,6 +137,8 @@ def sweep_wolff(
                 for k in range(starts[i], starts[i + 1]):
                     j = np.int64(neighbors[k])
                     if state[j] == old and draw_word(stream) >= stay_apart[k]:
+                        # Flipped when it is put on the stack, so that it cannot be put there again:
+                        # L places are enough.
                         state[j] = new
                         stack[n_left] = j
                         n_left += 1

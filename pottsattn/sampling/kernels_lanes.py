@@ -50,6 +50,8 @@ def _heat_bath(
     logits: Any, n_states: int, n_lanes: int, at: int, beta: Any, current: Any, words: Any
 ) -> Any:
     """Return the new states of sixteen chains; `logits` (n_states, n_lanes) is overwritten."""
+    # Relative to the largest weight: `kernels_chains._draw` takes that of the current state and
+    # branches where weights overflow, but lanes cannot branch one by one.
     top = load_floats(logits, at)
     for a in range(1, n_states):
         top = maximum(top, load_floats(logits, a * n_lanes + at))
@@ -57,6 +59,8 @@ def _heat_bath(
     sums, own = zero, zero
     for a in range(n_states):
         weight = exp((load_floats(logits, a * n_lanes + at) - top) * beta)
+        # The current state is left out of the running sums: next to its weight, often all but 1,
+        # small ones would round away. Its slot is empty, so that the search below cannot end there.
         is_current = current == splat_word(np.uint32(a))
         own = select(is_current, weight, own)
         sums = sums + select(is_current, zero, weight)
@@ -87,11 +91,13 @@ def _metropolis(
     """Return the new states of sixteen chains that each propose one state."""
     group = at // LANES
     n_choices = splat_word(np.uint32(n_states))
+    # word * C / 2^32, without rejection: a state is proposed too often by C / 2^32 at most.
     proposal = multiply_high(draw_words(streams, group, n_lanes), n_choices)
     gain = _chosen(logits, n_states, n_lanes, at, proposal)
     gain = (gain - _chosen(logits, n_states, n_lanes, at, current)) * beta
     zero = splat(ZERO)
     unit = unit_floats(draw_words(streams, group, n_lanes))
+    # Gains are cut off at 0: `exp` is for arguments below 87.
     return select(unit <= exp(select(zero < gain, zero, gain)), proposal, current)
 
 
@@ -114,6 +120,8 @@ def _mix_sums(
     rest = splat(fields[site, 0])
     for a in range(1, n_states):
         value = splat(fields[site, a])
+        # Minus the sum of all terms, which changes no draw, every state needs one addition instead
+        # of C - 1 products.
         if is_identity:
             one = load_floats(sums, (a - 1) * n_lanes + at)
             rest = rest - one
@@ -139,6 +147,7 @@ def _add_masked(
     n_groups: int,
 ) -> None:
     """Call `masked_sums` with the number of groups as a literal."""
+    # Sums can stay in registers only if the compiler knows how many there are.
     if n_groups == 4:
         masked_sums(sums, at, values, neighbors, first, last, masks, masks_at, 4)
     elif n_groups == 2:
@@ -174,6 +183,8 @@ def _sweep_two_states(
                 at = LANES * group
                 current = load_mask(masks, i * n_groups + group)
                 logit = (load_floats(sums, at) + field) * load_floats(lane_betas, at)
+                # One exponential of minus |gain|, which cannot overflow, serves both signs: the
+                # chance to flip is 1 / (1 + ratio) for gains and ratio / (1 + ratio) for losses.
                 gain = select(current, zero - logit, logit)  # of the other state
                 is_gain = zero < gain
                 ratio = exp(select(is_gain, zero - gain, gain))
@@ -187,13 +198,14 @@ def _sweep_two_states(
                     flips = flips & (unit <= accept)
                 else:
                     unit = unit_floats(draw_words(lane_streams, group, n_lanes))
-                    flips = unit * (one + ratio) < accept
+                    flips = unit * (one + ratio) < accept  # a product costs less than a division
                 store_mask(masks, i * n_groups + group, current ^ flips)
     if len(lane_energies) > 0:
         for i in range(length):
             _add_masked(sums, 0, values, neighbors, starts[i], starts[i + 1], masks, 0, n_groups)
             for lane in range(n_lanes):
                 if (masks[i * n_groups + lane // LANES] >> (lane % LANES)) & 1:
+                    # Every pair is met from both its sites. Added in double precision.
                     lane_energies[lane] -= fields[i, 1] + np.float32(0.5) * sums[lane]
                 else:
                     lane_energies[lane] -= fields[i, 0]
@@ -230,6 +242,7 @@ def _sweep_many_states(
         for i in range(length):
             first, last = starts[i], starts[i + 1]
             for t in range(len(mixing)):
+                # The masks of one state are contiguous over sites: the sums run along memory.
                 masks_at = term_states[t] * n_words
                 _add_masked(
                     sums, t * n_lanes, values[term_heads[t]], neighbors, first, last, masks,
@@ -249,6 +262,7 @@ def _sweep_many_states(
                 else:
                     words = draw_words(lane_streams, group, n_lanes)
                     new = _heat_bath(logits, n_states, n_lanes, at, beta, current, words)
+                # States are kept twice: numbers for the draw, bits for the sums.
                 store_words(lane_states, i * n_lanes + at, new)
                 for c in range(n_states - 1):
                     is_state = new == splat_word(np.uint32(c + 1))
@@ -290,6 +304,7 @@ def sweep_lanes(
     n_chains, length = states.shape
     n_lanes = LANES * n_groups
     n_states = fields.shape[1]
+    # Lanes without a chain run along: a stream of zeros stays zero, and nobody reads their states.
     lane_streams = np.zeros((4, n_lanes), np.uint32)
     lane_betas = np.zeros(n_lanes, np.float32)
     lane_energies = np.zeros(n_lanes if len(energies) > 0 else 0, np.float64)

@@ -35,6 +35,7 @@ def _rotate(word: np.uint32, by: int) -> np.uint32:
 @njit
 def draw_word(stream: NDArray[np.uint32]) -> np.uint32:
     """Return 32 random bits and advance the stream, shape (4,)."""
+    # Numba adds two uint32 as uint64: every sum is cut back to 32 bits.
     result = np.uint32(_rotate(np.uint32(stream[0] + stream[3]), 7) + stream[0])
     shifted = np.uint32(stream[1] << np.uint32(9))
     stream[2] ^= stream[0]
@@ -54,6 +55,8 @@ def draw_words(streams: NDArray[np.uint32], group: int, n_lanes: int) -> Any:
     b = load_words(streams, n_lanes + at)
     c = load_words(streams, 2 * n_lanes + at)
     d = load_words(streams, 3 * n_lanes + at)
+    # The steps of `draw_word` on registers: a lane draws the words that its stream would draw
+    # there.
     result = rotate_left(a + d, 7) + a
     shifted = shift_left(b, 9)
     c = c ^ a

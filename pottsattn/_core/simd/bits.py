@@ -1,6 +1,6 @@
 """Vectors of sixteen 64-bit lanes, for kernels that count differing bits.
 
-They have the lanes of the vectors of `_simd`, so comparisons give its masks. LLVM lowers the bit
+They have the lanes of the types of `vectors`, so comparisons give its masks. LLVM lowers the bit
 count to one instruction where the machine has it (AVX-512 VPOPCNTDQ, NEON), else to table look-ups.
 """
 
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 LONG = ir.IntType(64)
+# Two registers of AVX-512; the masks of comparisons are joined to sixteen bits.
 Longs = Vector("uint64")
 LLVM_TYPE[Longs] = ir.VectorType(LONG, LANES)
 
@@ -60,7 +61,7 @@ def collect_differences(_context: Any, bits: Any, first: Any, second: Any) -> An
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         bits, first, second = arguments
-        return builder.or_(bits, builder.xor(first, second))
+        return builder.or_(bits, builder.xor(first, second))  # one vpternlogq with AVX-512
 
     return Longs(Longs, Longs, Longs), generate
 

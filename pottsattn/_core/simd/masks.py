@@ -42,10 +42,12 @@ def divide(_context: Any, first: Any, second: Any) -> Any:
 
 def _load_mask(context: Any, builder: Any, kind: Any, masks: Any, at: Any) -> Any:
     pointer = pointer_to(context, builder, kind, masks, at, HALF_WORD)
-    return builder.bitcast(builder.load(pointer), LLVM_TYPE[Mask])
+    return builder.bitcast(builder.load(pointer), LLVM_TYPE[Mask])  # a mask register, with AVX-512
 
 
 def _add_where(builder: Any, mask: Any, value: Any, cell: Any) -> None:
+    # LLVM makes one masked addition of this (AVX-512 vaddps under a mask), a blend elsewhere.
+    # `cell` is a variable on the stack that it turns into a register.
     old = builder.load(cell)
     builder.store(builder.select(mask, builder.fadd(old, value), old), cell)
 
@@ -84,6 +86,7 @@ def sum_masked_values(
         with cgutils.for_range_slice(builder, zero, n_masks, one) as (k, _):
             first = builder.mul(k, ir.Constant(int64, per_mask))
             word = builder.add(masks_at, builder.mul(k, ir.Constant(int64, groups)))
+            # Loaded once and used for all groups of the block: that is what a block is for.
             splats = []
             for a in range(per_mask):
                 here = builder.add(first, ir.Constant(int64, a))
@@ -138,6 +141,8 @@ def add_masked_vectors(
             here = builder.add(at, ir.Constant(int64, LANES * number))
             return pointer_to(context, builder, sig.args[0], out, here, KIND)
 
+        # The caller keeps their number to eight, a quarter of the AVX-512 registers and all of
+        # AVX2's.
         sums = [cgutils.alloca_once(builder, KIND) for _ in range(size * per_mask)]
         for number, cell in enumerate(sums):
             builder.store(builder.load(target(number), align=4), cell)
@@ -146,6 +151,7 @@ def add_masked_vectors(
             start = builder.mul(block, ir.Constant(int64, LANES * groups))
             word = builder.add(masks_at, builder.mul(block, masks_stride))
             for v in range(groups):
+                # The vectors of a group are loaded once for all masks.
                 row = []
                 for a in range(per_mask):
                     here = builder.add(start, builder.mul(stride, ir.Constant(int64, a)))

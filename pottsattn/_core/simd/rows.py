@@ -1,6 +1,6 @@
 """Sums over the neighbors of a site, in registers: the inner loops of the sampler and the fits.
 
-Each is one loop in LLVM code whose sums never leave the registers, over vectors of `_simd`.
+Each is one loop in LLVM code whose sums never leave the registers, over the types of `vectors`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def masked_sums(
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         out, at, values, neighbors, first, last, masks, masks_at, _ = arguments
+        # Variables on the stack that LLVM turns into registers: they must be a fixed number.
         sums = [cgutils.alloca_once(builder, kind) for _ in range(size)]
         for cell in sums:
             builder.store(ir.Constant(kind, [0.0] * LANES), cell)
@@ -66,6 +67,8 @@ def masked_sums(
                 pointer = pointer_to(context, builder, sig.args[6], masks, here, HALF_WORD)
                 mask = builder.bitcast(builder.load(pointer), LLVM_TYPE[Mask])
                 old = builder.load(cell)
+                # One masked addition with AVX-512. Lanes do not mix: a chain gets the same bits in
+                # any lane, next to any others.
                 builder.store(builder.select(mask, builder.fadd(old, value), old), cell)
         for v, cell in enumerate(sums):
             here = builder.add(at, ir.Constant(first.type, LANES * v))
@@ -112,6 +115,7 @@ def add_rows(
         int64 = n_rows.type
         data_states = context.make_array(sig.args[4])(context, builder, states).data
         zero, one = ir.Constant(int64, 0), ir.Constant(int64, 1)
+        # One after the other: two sequences in the same state add to the same row of the table.
         with cgutils.for_range_slice(builder, zero, n_rows, one) as (m, _):
             state = builder.load(builder.gep(data_states, [builder.add(states_at, m)]))
             to = builder.mul(builder.zext(state, int64), ir.Constant(int64, size))
@@ -173,6 +177,8 @@ def sum_rows(
             pointer = pointer_to(context, builder, array_kind, array, here, kind)
             return builder.load(pointer, align=4)
 
+        # An addition takes three or four cycles before the next of its chain can start; four chains
+        # fill them. Their number fixes the order of the sums, so it is part of every result's bits.
         n_chains = 4
         sums = []
         for chain in range(n_chains):

@@ -65,8 +65,10 @@ __all__ = [
 
 intrinsic: Any = _numba_intrinsic  # its own type hides what the compiled function takes
 
+# The same on every machine, however wide its registers: sums over lanes then have one order.
 LANES = 16
 CACHE_LINE = 64
+# Finite, so that no product or difference of logits is NaN.
 PADDING = -1e30  # the logit of states that only fill a vector
 FLOAT, WORD, HALF_WORD, BIT = ir.FloatType(), ir.IntType(32), ir.IntType(16), ir.IntType(1)
 
@@ -121,6 +123,7 @@ _define_operators()
 
 
 def splat_value(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
+    # LLVM knows this as a broadcast, part of the instruction that uses a number from memory.
     vector = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, WORD(0))
     zeros = ir.Constant(ir.VectorType(WORD, LANES), [0] * LANES)
     return builder.shuffle_vector(vector, ir.Constant(kind, ir.Undefined), zeros)
@@ -150,6 +153,7 @@ def _loader(vector: Vector) -> Any:
             kind = LLVM_TYPE[vector]
             array, at = arguments
             pointer = pointer_to(context, builder, sig.args[0], array, at, kind)
+            # A row begins anywhere: a larger promise would become moves that fault.
             return builder.load(pointer, align=4)
 
         return signature(vector, array, types.intp), generate
@@ -184,6 +188,7 @@ def load_column(_context: Any, array: Any, at: Any, stride: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         array, at, stride = arguments
+        # Sixteen scalar loads, also with AVX-512: LLVM makes no gather of them.
         vector = ir.Constant(LLVM_TYPE[Floats], ir.Undefined)
         for lane in range(LANES):
             pointer = pointer_to(context, builder, sig.args[0], array, at, FLOAT)
@@ -200,6 +205,7 @@ def load_mask(_context: Any, array: Any, at: Any) -> Any:
 
     def generate(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
         array, at = arguments
+        # Sixteen bits are a mask register of AVX-512 as they stand; elsewhere LLVM spreads them.
         pointer = pointer_to(context, builder, sig.args[0], array, at, HALF_WORD)
         return builder.bitcast(builder.load(pointer), LLVM_TYPE[Mask])
 
@@ -264,7 +270,7 @@ def aligned_floats(size: int) -> NDArray[np.float32]:
 @njit(inline="always")
 def maximum(first: Any, second: Any) -> Any:
     """Return the larger float of each lane."""
-    return select(first < second, second, first)
+    return select(first < second, second, first)  # one instruction: vmaxps
 
 
 @intrinsic
@@ -272,6 +278,7 @@ def fma(_context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a b + c, rounded once where the machine can."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        # Not llvm.fma, which calls a library function lane by lane where there is no instruction.
         return _call(builder, "llvm.fmuladd", LLVM_TYPE[Floats], arguments)
 
     return signature(Floats, Floats, Floats, Floats), generate
@@ -281,6 +288,7 @@ def _shifter(build: Callable[[Any, Any, Any], Any]) -> Any:
     @intrinsic(prefer_literal=True)
     def shift(_context: Any, words: Any, by: Any) -> Any:
         """Shift or rotate every word by a literal number of bits."""
+        # Known to the compiler, so that a rotation is one instruction (vprold) with AVX-512.
         amount = by.literal_value
 
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -303,6 +311,7 @@ def multiply_high(_context: Any, words: Any, factors: Any) -> Any:
     """Return the upper 32 bits of the 64-bit products."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        # LLVM sees that the upper halves are zero: two vpmuludq, no product of 64-bit numbers.
         wide = ir.VectorType(ir.IntType(64), LANES)
         first, second = (builder.zext(value, wide) for value in arguments)
         shift = ir.Constant(wide, [32] * LANES)
@@ -369,6 +378,7 @@ def prefix_sums(_context: Any, vector: Any) -> Any:
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         (vector,) = arguments
         zero = ir.Constant(LLVM_TYPE[Floats], [0.0] * LANES)
+        # Four shifts and additions instead of fifteen additions in a row (Hillis, Steele 1986).
         for step in (1, 2, 4, 8):
             lanes = [LANES + lane if lane < step else lane - step for lane in range(LANES)]
             vector = builder.fadd(vector, _shuffle(builder, vector, zero, lanes))
@@ -423,12 +433,16 @@ def exp(x: Any) -> Any:
 
     The relative error is 2e-7, and |x| times 8e-8 from rounding x / ln 2.
     """
+    # Below -126 the exponent would leave its eight bits and reach the sign.
     powers = maximum(x * splat(_LOG2_E), splat(_SMALLEST))
     shifted = powers + splat(_TO_WHOLE)
+    # The constant, added and taken away again, leaves the nearest whole number. With fastmath LLVM
+    # would cancel the two: kernels that call this must do without.
     f = powers - (shifted - splat(_TO_WHOLE))
     series = fma(splat(_P5), f, splat(_P4))
     series = fma(series, f, splat(_P3))
     series = fma(series, f, splat(_P2))
     series = fma(series, f, splat(_P1))
     series = fma(series, f, splat(_P0))
+    # The low bits of `shifted` are the whole number; those of the constant fall out on the left.
     return series * _as_floats(shift_left(_as_words(shifted) + splat_word(_BIAS), 23))
