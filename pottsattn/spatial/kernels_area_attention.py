@@ -60,6 +60,7 @@ def area_attention(
             if not queries[b, p]:
                 continue
             row = weights[b, p]
+            # Hidden patches have the score 0: the largest is never below.
             shift = 0.0
             for m in range(n_areas):
                 row[m] = latents[b, m] * phi[clusters[b], p, m]
@@ -101,6 +102,7 @@ def score_gradient(
             if not queries[b, p]:
                 table[:, p] = 0.0
                 continue
+            # But for exp(Upsilon), which comes last, all patches of a slot have the same gradient.
             mean = 0.0
             for m in range(n_areas):
                 mean += cotangent[b, p, m] * attention[b, p, m]
@@ -115,4 +117,5 @@ def score_gradient(
                 column[p] += slot_pushes[p]
     for p in range(n_patches):
         for q in range(n_patches):
+            # Left to the end: exp(Upsilon) is the same for all inputs of a batch.
             upsilon_gradient[p, q] += positions[p, q] * columns[q, p]

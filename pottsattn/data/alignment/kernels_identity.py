@@ -93,6 +93,8 @@ def count_neighbors(
     limit = splat_long(np.uint64(max_mismatches))
     n_blocks = is_sequence.shape[0]
     tile = TILE // LANES
+    # Sequences m run inside a tile of sequences n, so that the words of the tile are read from the
+    # cache for all of them; each pair is still met once.
     for tile_start in range(first - first % tile, n_blocks, tile):
         for m in range(first * LANES, last * LANES):
             own_block = m // LANES
@@ -107,6 +109,7 @@ def count_neighbors(
                     column = load_words(counts, block * LANES)
                     column = column + select(close, splat_word(ONE), splat_word(NONE))
                     store_words(counts, block * LANES, column)
+            # Once a tile; the counters of others are written as vectors above.
             counts[m] += np.uint32(total)
 
 
@@ -138,6 +141,8 @@ def grow_cluster(
             close = _are_close(words, m, block * LANES, limit) & load_mask(is_open, block)
             if count(close) == 0:
                 continue
+            # Closed when they are found and not when they are visited: each enters the stack once,
+            # and a place for each is enough.
             found = mask_bits(close)
             is_open[block] &= ~found
             for lane in range(LANES):

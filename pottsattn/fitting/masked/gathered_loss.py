@@ -77,6 +77,8 @@ class _GatheredLoss(torch.autograd.Function):
             _Rows(batch, numbers),
             n_threads,
         )
+        # The loss is one number, so that the gradients can be made with it, in one pass: backward
+        # only scales them.
         ctx.save_for_backward(*(torch.from_numpy(gradient) for gradient in gradients))
         return torch.tensor(loss, dtype=fields.dtype)
 
@@ -108,6 +110,8 @@ class _Rows:
             return self.context, self.columns, self.weights
         chosen = np.flatnonzero(self.predicted[:, site])
         columns = np.take(self.columns, chosen, axis=1)  # in rows, as kernels read it
+        # The kernel reads the target where the context of the site would stand. The site's own rows
+        # are zero, so that it does not see it.
         columns[site] = self.targets[chosen, site]
         sequences = self.context[chosen]
         sequences[:, site] = columns[site]
@@ -156,6 +160,8 @@ def _loss_and_gradients(
         here, rows = batch.empty()
         of_here, of_rows = batch.empty()
         here[:n_states] = fields[site]
+        # The only product with heads: L C^2 H numbers for a site, once for all sequences of a
+        # batch.
         blocks = by_site[site].T @ table
         rows[:, :n_states, :n_states] = blocks.reshape(length, n_states, n_states)
         rows[site] = 0.0
@@ -165,6 +171,7 @@ def _loss_and_gradients(
         of_attention[site] = table @ change.T
         return loss, by_site[site] @ change  # (H, C C), indexed [h, b, a]
 
+    # Results come in the order of the sites, whatever the threads do: sums have one order.
     loss, total = 0.0, np.zeros(table.shape)
     for part, of_table in run_in_threads(of_site, range(length), n_threads, blas_is_limited=True):
         loss += part

@@ -16,6 +16,8 @@ from pottsattn._core.threads import njit
 
 __all__ = ["choose_sites", "count_hidden", "hide_sites"]
 
+# All unsigned, shifts too: mixed with a signed number Numba leaves unsigned arithmetic, and right
+# shifts would carry the sign.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 UNIT = 2.0**-53
@@ -31,6 +33,8 @@ def _mixed(word: np.uint64) -> np.uint64:
 
 @njit(inline="always")
 def _key(seed: int, visit: int, sequence: int, pattern: int) -> np.uint64:
+    # One after the other, so that (visit, sequence) = (1, 2) and (2, 1) have different keys. The 1
+    # that is added keeps 0 from adding nothing.
     key = _mixed(np.uint64(seed) + GOLDEN)
     key = _mixed(key + (np.uint64(visit) + np.uint64(1)) * GOLDEN)
     key = _mixed(key + (np.uint64(sequence) + np.uint64(1)) * GOLDEN)
@@ -44,6 +48,7 @@ def _word(key: np.uint64, number: int) -> np.uint64:
 
 @njit(inline="always")
 def _unit(word: np.uint64) -> float:
+    # The upper 53 bits: exactly a double below 1, so that a fraction of 1 hides all.
     return float(word >> S11) * UNIT
 
 
@@ -76,11 +81,13 @@ def hide_sites(
                 hidden[row, site] = _unit(_word(key, site)) < fraction
                 if not hidden[row, site]:
                     continue
+                # Words of their own for every purpose: what a hidden site shows does not depend on
+                # how far below the fraction its first word was.
                 chance = _unit(_word(key, length + site))
                 if chance < shares[0]:
                     context[row, site] = n_states
                 elif chance < shares[0] + shares[1]:
-                    word = _word(key, 2 * length + site)
+                    word = _word(key, 2 * length + site)  # too often by C / 2^64
                     context[row, site] = np.uint8(word % np.uint64(n_states))
 
 
@@ -92,7 +99,7 @@ def count_hidden(
     total = 0.0
     for m in range(weights.shape[0]):
         for pattern in range(n_patterns):
-            key = _key(seed, 0, m, pattern)
+            key = _key(seed, 0, m, pattern)  # static masks: the words of `hide_sites` at visit 0
             for site in range(length):
                 if _unit(_word(key, site)) < fraction:
                     total += weights[m]
@@ -120,6 +127,8 @@ def choose_sites(
         chosen[m] = False
         for site in range(length):
             order[site] = site
+        # Fisher, Yates. Nothing is kept between visits: the beginning of the permutation, which
+        # earlier visits of the cycle have used, is drawn again.
         for k in range(first + n_chosen):
             other = k + int(_word(key, k) % np.uint64(length - k))
             order[k], order[other] = order[other], order[k]

@@ -62,6 +62,7 @@ def contract_row(
     the gradient has the shape of x, that of the site's own block is zero.
     """
     length, n_states = frequencies.shape
+    # One number of double precision would make all arithmetic of a single-precision fit double.
     number = x.dtype.type
     share = number(1.0 / n_states)
     double_fields, double_couplings = number(2.0 * fields_l2), number(2.0 * couplings_l2)
@@ -78,6 +79,8 @@ def contract_row(
         if j == site:
             gradients[j * n_states : (j + 1) * n_states] = number(0.0)
             continue
+        # The gradient is projected on the zero-sum blocks, first over a, then over b; penalty and
+        # point have no other part.
         means[:] = number(0.0)
         for b in range(n_states):
             k = j * n_states + b
@@ -95,6 +98,7 @@ def contract_row(
             means[a] *= share
         for b in range(n_states):
             block, row = blocks[j * n_states + b], gradients[j * n_states + b]
+            # Squares are summed per row in the precision of x and over rows in double.
             here = number(0.0)
             for a in range(n_states):
                 row[a] += double_couplings * block[a] - means[a]

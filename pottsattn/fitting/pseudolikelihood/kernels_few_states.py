@@ -83,6 +83,8 @@ def _take_differences(
         for b in range(n_free):
             row = block + (b + 1) * n_states
             for a in range(n_free):
+                # Differences of neighbors first, in single precision; their sum over all sites
+                # below is in double.
                 base = couplings[block + a + 1] - couplings[block]
                 values[at] = (couplings[row + a + 1] - couplings[row]) - base
                 at += 1
@@ -101,6 +103,8 @@ def _write_gradient(
     """Add up the lanes of the sums, vectors [a] and [j, b, a], and write the gradients of all."""
     fields_gradient[:] = ZERO
     for a in range(1, n_states):
+        # Lanes are added here, once, and not chunk by chunk: that is quicker, and sixteen sums of a
+        # sixteenth of the sequences lose less to rounding than one.
         fields_gradient[a] = total(load_floats(residual_sums, (a - 1) * LANES))
         fields_gradient[0] -= fields_gradient[a]
     at = 0
@@ -124,6 +128,8 @@ def _log(value: Any, largest: int, n_terms: int) -> Any:
     log(value / c) = 2 artanh(x) with x = (value - c) / (value + c), where c is 1 or the root of
     `largest`.
     """
+    # LLVM has no logarithm of vectors that needs no library. Close to 1, where most sequences of a
+    # good fit end, the series starts from 1, so that a certain prediction costs exactly nothing.
     root = np.float32(math.sqrt(largest))
     is_above = splat(root) < value
     c = select(is_above, splat(root), splat(ONE))
@@ -146,8 +152,10 @@ def few_states_row_loss(n_states: int) -> Callable[..., float]:
     beyond the first C fields and in the block of `site`. It returns the loss.
     """
     n_free = n_states - 1
+    # No more than eight sums of vectors in a pass: with AVX2 they fill the registers.
     at_once = 4 if n_free <= 2 else 2  # masks whose sums are taken in one pass
     farthest = (math.sqrt(n_states) - 1.0) / (math.sqrt(n_states) + 1.0)
+    # What is left out is below 1e-8 where the series converges slowest, at the root of C.
     n_terms = 1
     while 2.0 * farthest ** (2 * n_terms + 1) / (2 * n_terms + 1) > 1e-8:
         n_terms += 1
@@ -191,7 +199,7 @@ def few_states_row_loss(n_states: int) -> Callable[..., float]:
                 for group in range(GROUPS):
                     at = (block * GROUPS + group) * LANES
                     targets = words + own_masks + group
-                    top, chosen = zero, zero
+                    top, chosen = zero, zero  # state 0 has the logit 0, and no mask
                     for a in range(n_free):
                         logit = load_floats(residuals, a * span + at) + splat(np.float32(bases[a]))
                         store_floats(residuals, a * span + at, logit)

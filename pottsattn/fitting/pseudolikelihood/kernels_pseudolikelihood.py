@@ -132,6 +132,7 @@ def row_loss_factored(
     """
     n_sequences, length = sequences.shape
     n_states = fields.shape[0]
+    # One place more than logits: what ignored gaps add goes there, and what they read is 0.
     symbols = np.empty(n_states + 1)
     logits = symbols[:n_states]
     fields_gradient[:] = 0.0
@@ -183,6 +184,8 @@ def single_row_loss(width: int) -> Callable[..., float]:
         fields_gradient[:] = ZERO
         couplings_gradient[:] = ZERO
         loss = 0.0
+        # Two passes over a block: rows of the couplings gather into residuals sequence by sequence,
+        # then residuals scatter into the gradient neighbor by neighbor, which needs columns.
         for start in range(0, n_sequences, BLOCK):
             n_here = min(BLOCK, n_sequences - start)
             for m in range(n_here):
@@ -196,10 +199,13 @@ def single_row_loss(width: int) -> Callable[..., float]:
                 highest = largest(top)
                 here, normalizer = m * whole, ZERO
                 for part in range(0, whole, LANES):
+                    # Padding gives 2^-126 here, which adds nothing to a sum that is at least 1.
                     value = exp(load_floats(logits, part) - splat(highest))
                     normalizer += total(value)
                     store_floats(residuals, here + part, value)
                 target, weight = columns[site, start + m], weights[start + m]
+                # Not the log of the probability, which underflows for a target far below the
+                # largest logit.
                 loss += weight * (math.log(normalizer) - (logits[target] - highest))
                 scale = splat(weight / normalizer)
                 for part in range(0, whole, LANES):

@@ -43,6 +43,7 @@ def expand_site(
         for b in range(n_states):
             row, frequency = rows[j * n_states + b], frequencies[j, b]
             for a in range(n_states):
+                # A block is stored once, for i < j; the other row reads it transposed.
                 value = blocks[pair, a, b] if site < j else blocks[pair, b, a]
                 row[a] = value
                 fields[a] -= frequency * value
@@ -65,6 +66,7 @@ def contract_blocks(
     """
     length, n_states = frequencies.shape
     number = blocks.dtype.type
+    # Both rows of a pair hold the block and its penalty: 4 couplings_l2 in the gradient.
     share, factor = number(1.0 / n_states), number(4.0 * couplings_l2)
     means = np.empty(n_states, blocks.dtype)
     squares = 0.0
@@ -73,6 +75,7 @@ def contract_blocks(
         block, result = blocks[pair], gradient[pair]
         means[:] = number(0.0)
         for a in range(n_states):
+            # The same block as the row of j has it, with the two states exchanged.
             seen_back = rows_gradient[j, site * n_states + a]
             mean = number(0.0)
             for b in range(n_states):

@@ -71,11 +71,14 @@ def descend(
         has_ended = is_done(x, gradient, decrement)
         if has_ended or n_steps >= max_steps or n_idle >= MOST_IDLE:
             break
+        # Also the first step, along the gradient; halving cuts what is too long.
         step = 1.0
         while True:
             trial = x + start.dtype.type(step) * direction
             trial_value, trial_gradient = evaluate(trial)
             n_evaluations += 1
+            # Near the minimum, rounding of the objective exceeds its decrease: without slack the
+            # search would end there, a step before the gradient is small.
             slack = rounding * abs(value)
             if trial_value <= value + SUFFICIENT * step * slope + slack:
                 break
@@ -85,13 +88,18 @@ def descend(
         if step < SHORTEST_STEP:
             if not pairs:  # not even along the gradient: the minimum within rounding
                 break
+            # Curvature that rounding spoiled: begin again, along the gradient.
             pairs.clear()
             continue
+        # Algorithm 7.5 asks for the Wolfe conditions, which keep change . bend above 0. Convexity
+        # does that here, but for rounding: such pairs are left out.
         change, bend = trial - x, trial_gradient - gradient
         curvature = float(change @ bend)
         if curvature > rounding * float(np.linalg.norm(change)) * float(np.linalg.norm(bend)):
             pairs.append((change, bend, curvature))
         norm = float(np.linalg.norm(trial_gradient))
+        # Either of the two counts: at the end the objective stands still while the gradient still
+        # falls.
         is_idle = trial_value > value - slack and norm > PROGRESS * least
         n_idle = n_idle + 1 if is_idle else 0
         least = min(least, norm)
@@ -110,6 +118,8 @@ def _direction(gradient: Vector, pairs: deque[tuple[Vector, Vector, float]]) -> 
         result -= number(weight) * bend
         weights.append(weight)
     if pairs:
+        # The scale of the last pair stands for the inverse Hessian that the recursion starts from
+        # (equation 7.20).
         _, bend, curvature = pairs[-1]
         result *= number(curvature / float(bend @ bend))
     for (change, bend, curvature), weight in zip(pairs, reversed(weights), strict=True):

@@ -29,6 +29,7 @@ def same_state_sums(
     order = np.empty(length, np.int64)
     for m in range(n_sequences):
         sequence, weights = sequences[m], weighted[m]
+        # Counting sort: sites in equal states become neighbors in `order`.
         starts[:] = 0
         for j in range(length):
             starts[sequence[j] + 1] += 1
@@ -43,6 +44,7 @@ def same_state_sums(
         for a in range(n_states):
             weight = weights[a]
             for at in range(starts[a], starts[a + 1]):
+                # Both halves are filled, though they are equal: no branch in the innermost loop.
                 row = of_sites[order[at]]
                 for other in range(starts[a], starts[a + 1]):
                     row[order[other]] += weight

@@ -64,6 +64,7 @@ def color_sweep(
                 v[i] = 0.0
                 for j in range(n):
                     omega[i] += M[i, j] * directions[y, j] + Q_root[i, j] * nodes[node, j]
+                    # At the solution v = R g: a start that is good also when V has changed since.
                     v[i] += V_root[i, j] * misses[y, node, j]
             weight = weights[node] / n_states
             loss += weight * _solve(directions, y, omega, V_root, v, p, g, K, RK, factor)
@@ -125,6 +126,7 @@ def _miss(directions: Array, y: int, u: Array, p: Array, g: Array) -> float:
         for a in range(n_states):
             if a != y:
                 g[i] -= directions[a, i] * p[a]
+    # The term of y is exactly 1 then, so that log1p keeps losses far below 1e-16.
     if of_y == largest:
         return math.log1p(others)
     return largest - of_y + math.log(total)
@@ -215,6 +217,8 @@ def _hessian(
         for j in range(i + 1):
             total = 0.0
             for a in range(n_states):
+                # Centered before it is summed: a difference of averages would cancel where p is
+                # near 0 or 1.
                 total += p[a] * (directions[a, i] - mean) * directions[a, j]
             K[i, j] = total
             K[j, i] = total
@@ -230,6 +234,8 @@ def _hessian(
                 total += RK[i, k] * V_root[k, j]
             for k in range(j):
                 total -= factor[i, k] * factor[j, k]
+            # I + R K R is at least I: no pivoting, and no root of a negative number, even where V
+            # is singular.
             factor[i, j] = math.sqrt(total) if i == j else total / factor[j, j]
 
 

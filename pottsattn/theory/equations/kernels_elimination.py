@@ -18,6 +18,7 @@ def eliminate(matrix: Array, right: Array, n: int, n_right: int) -> None:
     for a in range(n):
         for b in range(a + 1, n):
             factor = matrix[b, a] / matrix[a, a]
+            # What is below the diagonal stays as it was: nothing reads it again.
             for c in range(a + 1, n):
                 matrix[b, c] -= factor * matrix[a, c]
             for c in range(n_right):

@@ -81,11 +81,15 @@ def sweep_copies(
             omega[k, 0] += m
             if not is_warm:
                 fitted[start + k] = omega[k]
+        # (V_c 1 1^T + V_p I)^-1 = (I - spread 1 1^T) / V_p: what follows is the objective times
+        # V_p, which is finite also where V_p is small.
         spread = V_common / (V_private + n * V_common)
         fraction = 1.0
         accepted = np.inf
         loss = 0.0
         step[:] = 0.0
+        # One loop for Newton steps and for halving them: each turn evaluates at fitted + fraction *
+        # step.
         for _ in range(MAX_EVALUATIONS):
             loss = 0.0
             distance = 0.0
@@ -108,6 +112,7 @@ def sweep_copies(
             for a in range(n_states):
                 distance -= spread * pull[a] * pull[a]
             value = 0.5 * distance + tau * loss
+            # The slack is what rounding can add at the solution, where a step changes nothing.
             if value > accepted + 1e-12 * (1.0 + abs(accepted)):
                 fraction *= 0.5  # the objective is convex: a shorter step descends
                 continue
@@ -145,6 +150,7 @@ def sweep_copies(
                         tau * d[k, a] * overlap / sums[k]
                     )
                     largest = max(largest, abs(step[k, a]))
+            # NaN ends the loop, too.
             if not largest > NEWTON_STEP:
                 break
 

@@ -49,6 +49,8 @@ def invert(
     for side in range(2):
         for i in range(n_fine):
             x = lowest + spacing * (i - n_taps // 2) + (signal if side == 1 else 0.0)
+            # log W solves W + log W = x: a convex equation, met from the right of its root, where
+            # Newton's method does not overshoot.
             log_share = math.log(x) if x > 1.0 else x
             for _ in range(100):
                 share = math.exp(log_share)
@@ -66,6 +68,8 @@ def invert(
             values[side, i, 5] = pull * share
             values[side, i, 6] = log_share
             values[side, i, 7] = pull * log_share
+            # Turned by one factor per frequency below instead of a new exponential: rounding grows
+            # with the number of frequencies, some hundreds, times 1e-16.
             decay[side, i] = math.exp(-start * share)
             turn[side, i] = cmath.exp(-1j * frequency * share)
 
