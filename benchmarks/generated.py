@@ -16,7 +16,7 @@ import numpy as np
 
 from pottsattn import Schedule, SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn.analysis.moments import compare_moments
-from pottsattn.data.dataset import read_dataset
+from pottsattn.data.reading import read_dataset
 
 N_SEQUENCES, MANY_GAPS = 6400, 15
 FITS = (

@@ -19,7 +19,8 @@ import numpy as np
 
 from pottsattn import fit_pseudolikelihood, sample
 from pottsattn.analysis.comparison import compare
-from pottsattn.data.dataset import SequenceDataset, read_dataset
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.data.resampling import split
 from pottsattn.model.ensembles import ENSEMBLES
 from pottsattn.studies.plan.result import Plan

@@ -21,7 +21,7 @@ import torch
 from pottsattn import ConvergenceWarning, Schedule, SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn._core.threads import n_threads_or_default
 from pottsattn.analysis.contacts import rank_contacts, read_distances
-from pottsattn.data.dataset import read_dataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.conventions import objective_in, penalty_from
 from pottsattn.fitting.pseudolikelihood.joint_solver import solve_jointly
 from pottsattn.fitting.pseudolikelihood.row_data import RowData

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pottsattn.data.dataset import read_dataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.fitting.mean_field import fit_mean_field
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 

@@ -147,51 +147,35 @@ def _add_weight_options(data: argparse._ArgumentGroup) -> None:
     )
 
 
-def read_data(
-    arguments: argparse.Namespace, path: str, n_states: int | None = None
-) -> SequenceDataset:
-    """Return the data set at `path`, read as the options say; `n_states` if they do not."""
-    from pottsattn.data.dataset import read_dataset
+def read_data(arguments: argparse.Namespace, path: str) -> SequenceDataset:
+    """Return the data set at `path`, read as the options say."""
+    from pottsattn.data.reading import read_dataset
 
-    if arguments.states is not None and not path.lower().endswith(".npy"):
-        raise InputError(f"--states applies to .npy data, not to {path}")
-    return read_dataset(
-        path,
-        n_states=n_states if arguments.states is None else arguments.states,
-        identity_threshold=arguments.identity_threshold,
-        unknown=arguments.unknown,
-        alphabet=arguments.alphabet,
-        focus=arguments.focus,
-        numbering=arguments.numbering,
-        max_gap_sequences=arguments.max_gap_sequences,
-        max_gap_columns=arguments.max_gap_columns,
-        weights=arguments.weights,
-        n_threads=arguments.threads,
-    )
+    return read_dataset(path, **_reading_options(arguments, path))
 
 
 def read_like(arguments: argparse.Namespace, path: str, like: Any) -> SequenceDataset:
-    """Return the data set at `path` on the sites of a fit or data set: its columns and alphabet.
+    """Return the data set at `path` on the sites of a fit or data set, read as the options say."""
+    from pottsattn.data import reading
 
-    Nothing is matched where either has no alphabet: states are then plain numbers.
-    """
-    from pottsattn.data.alignment.records import alignment_format
+    return reading.read_like(path, like, **_reading_options(arguments, path))
 
-    # A fit that ignores gaps has no letter for them; the data do.
-    alphabet = "-" + like.alphabet if like.gap_policy == "ignored" else like.alphabet
-    if like.alphabet and arguments.alphabet is None and alignment_format(path) is not None:
-        arguments = argparse.Namespace(**{**vars(arguments), "alphabet": alphabet})
-    dataset = read_data(arguments, path, like.n_states)
-    if not (dataset.alphabet and like.alphabet) or like.columns is None:
-        return dataset
-    if dataset.alphabet != alphabet:
-        raise InputError(
-            f"{path} has the alphabet {dataset.alphabet}, expected that of the fit, {alphabet}"
-        )
-    try:
-        return dataset.on_columns(like.columns)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+
+def _reading_options(arguments: argparse.Namespace, path: str) -> dict[str, Any]:
+    if arguments.states is not None and not path.lower().endswith(".npy"):
+        raise InputError(f"--states applies to .npy data, not to {path}")
+    return {
+        "n_states": arguments.states,
+        "identity_threshold": arguments.identity_threshold,
+        "unknown": arguments.unknown,
+        "alphabet": arguments.alphabet,
+        "focus": arguments.focus,
+        "numbering": arguments.numbering,
+        "max_gap_sequences": arguments.max_gap_sequences,
+        "max_gap_columns": arguments.max_gap_columns,
+        "weights": arguments.weights,
+        "n_threads": arguments.threads,
+    }
 
 
 def in_options(message: str, parser: argparse.ArgumentParser) -> str:

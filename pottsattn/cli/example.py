@@ -32,8 +32,8 @@ def add_parser(commands: Any) -> None:
 
 
 def _example(arguments: argparse.Namespace) -> int:
-    from pottsattn.data.dataset import read_dataset
     from pottsattn.data.example import example_alignment
+    from pottsattn.data.reading import read_dataset
     from pottsattn.exchange.formats import write_sequences
 
     dataset = read_dataset(example_alignment(), identity_threshold=None)

@@ -186,7 +186,7 @@ def _fit(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace) -> SequenceDataset | SequenceFile:
     if not arguments.stream:
         return with_gap_policy(arguments, read_data(arguments, arguments.data))
-    from pottsattn.data.dataset import HDF5_SUFFIXES
+    from pottsattn.data.reading import HDF5_SUFFIXES
     from pottsattn.data.sequence_file import SequenceFile
 
     if not arguments.data.lower().endswith(HDF5_SUFFIXES):
@@ -344,7 +344,7 @@ def _ridge(arguments: argparse.Namespace) -> float | str | None:
 
 
 def _color_similarity(arguments: argparse.Namespace) -> str:
-    from pottsattn.data.dataset import HDF5_SUFFIXES
+    from pottsattn.data.reading import HDF5_SUFFIXES
 
     if arguments.color_similarity is not None:
         return check_choice("color-similarity", arguments.color_similarity, ("identity", "learned"))

@@ -111,7 +111,7 @@ def add_parser(commands: Any) -> None:
 def _sample(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from pottsattn.data.dataset import read_dataset
+    from pottsattn.data.reading import read_dataset
     from pottsattn.sampling.sampler import Schedule, Tempering, sample_to_file
 
     check_output(arguments.out, arguments.model, arguments.edges, arguments.initial)

@@ -9,33 +9,27 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._core.storage import create_hdf5, is_hdf5, open_hdf5, provenance
+from pottsattn._core.storage import create_hdf5, open_hdf5, provenance
 from pottsattn._core.validate import (
     GAP_POLICIES,
-    UNKNOWN_POLICIES,
     InputError,
     check_choice,
-    check_identity_threshold,
     check_n_states,
     check_sequences,
     check_weights,
 )
-from pottsattn.data.alignment.records import FORMATS, alignment_format
-from pottsattn.data.weights import WeightedSequences, check_weights_path, read_weights
+from pottsattn.data.weights import WeightedSequences
 from pottsattn.model.potts import PottsModel
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SequenceDataset", "read_dataset", "read_names"]
-
-HDF5_SUFFIXES = (".h5", ".hdf5")
+__all__ = ["SequenceDataset", "read_names"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -308,127 +302,3 @@ class SequenceDataset(WeightedSequences):
 def read_names(file: h5py.File) -> tuple[str, ...]:
     """Return the names of the sequences in an open data set file; empty if it has none."""
     return tuple(file["names"].asstr()[()].tolist()) if "names" in file else ()
-
-
-def read_dataset(
-    path: str | os.PathLike[str],
-    *,
-    n_states: int | None = None,
-    identity_threshold: float | None = 0.8,
-    unknown: str = "drop",
-    alphabet: str | None = None,
-    focus: str | None = None,
-    numbering: str = "alignment",
-    max_gap_sequences: float | None = None,
-    max_gap_columns: float | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    n_threads: int | None = None,
-) -> SequenceDataset:
-    """Return the data set in a .h5 file, an alignment or a .npy array of integers.
-
-    Parameters
-    ----------
-    path
-        .h5 or .hdf5 (stored weights are used); .fasta, .fa, .a2m, .a3m, .sto or .stockholm, also
-        .gz (weights are computed at `identity_threshold`); .npy of integers, shape
-        (n_sequences, length).
-    n_states
-        For .npy: number of states, the largest state + 1 if left out.
-    identity_threshold
-        For alignments: see `pottsattn.data.alignment.identity.sequence_weights`; None: no weights.
-    unknown, alphabet, focus, numbering, max_gap_sequences, max_gap_columns
-        For alignments: see `pottsattn.data.alignment.reading.read_alignment`.
-    weights
-        A file of weights (`pottsattn.data.weights`) that replace the stored or computed ones.
-
-    Raises
-    ------
-    InputError
-        Unknown kind of file, a file that cannot be read, options of alignments for other data, or
-        weights that do not fit the data.
-    """
-    check_choice("unknown", unknown, UNKNOWN_POLICIES)
-    if identity_threshold is not None:
-        check_identity_threshold(identity_threshold)
-    options: dict[str, Any] = {
-        "alphabet": alphabet,
-        "focus": focus,
-        "numbering": None if numbering == "alignment" else numbering,
-        "max_gap_sequences": max_gap_sequences,
-        "max_gap_columns": max_gap_columns,
-    }
-    given = [name for name, value in options.items() if value is not None]
-    if given and alignment_format(path) is None:
-        raise InputError(f"{given[0]} applies to alignments ({', '.join(FORMATS)}), not to {path}")
-    options |= {"unknown": unknown, "numbering": numbering}
-    if weights is None:
-        return _read(path, n_states, identity_threshold, options, n_threads)
-    check_weights_path(weights)  # before the data, which may take long to read
-    dataset = _read(path, n_states, None, options, n_threads)
-    return replace(
-        dataset,
-        weights=read_weights(weights, dataset.n_sequences),
-        origin={**dataset.origin, "weights": {"file": str(weights)}},
-    )
-
-
-def _read(
-    path: str | os.PathLike[str],
-    n_states: int | None,
-    identity_threshold: float | None,
-    options: dict[str, Any],
-    n_threads: int | None,
-) -> SequenceDataset:
-    """Return the data set at `path`; alignments without a threshold are not weighted."""
-    source = Path(path)
-    suffixes = [suffix.lower() for suffix in source.suffixes]
-    compressed = bool(suffixes) and suffixes[-1] == ".gz"
-    suffix = suffixes[-2] if compressed and len(suffixes) > 1 else "".join(suffixes[-1:])
-    if suffix in FORMATS:
-        from pottsattn.data.alignment.identity import sequence_weights
-        from pottsattn.data.alignment.reading import read_alignment
-
-        alignment = read_alignment(source, **options)
-        origin: dict[str, Any] = {"source": {"file": str(path), "summary": alignment.summary}}
-        weights = None
-        if identity_threshold is not None:
-            weights = sequence_weights(alignment.sequences, identity_threshold, n_threads=n_threads)
-            origin["identity_threshold"] = identity_threshold
-        return SequenceDataset(
-            alignment.sequences,
-            len(alignment.alphabet),
-            weights=weights,
-            alphabet=alignment.alphabet,
-            gap_index=alignment.gap_index,
-            columns=alignment.columns,
-            names=alignment.names,
-            origin=origin,
-        )
-    if suffix == ".npy" and not compressed:
-        return _read_npy(source, n_states)
-    if suffix in HDF5_SUFFIXES and not compressed:
-        return SequenceDataset.load(source)
-    if not os.path.exists(source):
-        raise InputError(f"cannot read {path}: no such file")
-    if is_hdf5(source):
-        return SequenceDataset.load(source)
-    known = ", ".join((*HDF5_SUFFIXES, *FORMATS, ".npy"))
-    raise InputError(f"cannot tell the kind of {path} by its name; expected {known} (or .gz)")
-
-
-def _read_npy(path: Path, n_states: int | None) -> SequenceDataset:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise InputError(f"cannot read {path}: no such file") from error
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise InputError(f"cannot read {path}: not a .npy file of integers") from error
-    if not isinstance(array, np.ndarray):  # an .npz archive under the name .npy
-        raise InputError(f"cannot read {path}: an archive of arrays, expected one array (.npy)")
-    if n_states is None and array.dtype.kind in "iu" and array.size:
-        n_states = int(array.max()) + 1
-    origin = {"source": {"file": str(path)}}
-    try:
-        return SequenceDataset(array, 2 if n_states is None else n_states, origin=origin)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error

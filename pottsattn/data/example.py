@@ -16,7 +16,7 @@ def example_alignment() -> Path:
 
     Examples
     --------
-    >>> from pottsattn.data.dataset import read_dataset
+    >>> from pottsattn.data.reading import read_dataset
     >>> read_dataset(example_alignment())
     SequenceDataset(n_sequences=500, length=53, n_states=21, effective_size=500.0)
     """

@@ -6,7 +6,7 @@ import json
 
 from pottsattn.analysis.contacts import rank_contacts, read_distances
 from pottsattn.cli.main import main
-from pottsattn.data.dataset import read_dataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.conventions import objective_in, penalty_from
 from pottsattn.fitting.mean_field import fit_mean_field
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood

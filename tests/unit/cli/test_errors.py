@@ -458,7 +458,7 @@ def test_outputs_are_checked_before_the_work(refuse, monkeypatch, out, pattern):
     monkeypatch.setattr(sampler, "sample_to_file", lambda *_, **__: pytest.fail("worked in vain"))
     monkeypatch.setattr("pottsattn.files.load", lambda *_: pytest.fail("worked in vain"))
     monkeypatch.setattr(
-        "pottsattn.data.dataset.read_dataset", lambda *_, **__: pytest.fail("in vain")
+        "pottsattn.data.reading.read_dataset", lambda *_, **__: pytest.fail("in vain")
     )
     for command in (
         ["sample", *SIZES.split(), "--out", out],
@@ -540,7 +540,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch, folder):
         raise ValueError("a bug")
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("pottsattn.data.dataset.read_dataset", fail)
+    monkeypatch.setattr("pottsattn.data.reading.read_dataset", fail)
     with pytest.raises(ValueError, match="a bug"):
         main(FIT.split())
 

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from pottsattn import InputError, SequenceDataset, example_alignment, load
 from pottsattn.analysis.scoring import scan_mutations, score_sequences
 from pottsattn.cli import main
-from pottsattn.data.dataset import read_dataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.formats import write_sequences
 
 

@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose
 from pottsattn import InputError, SequenceFile
 from pottsattn._core.storage import content_hash
 from pottsattn.data.alignment.identity import identity_clusters
-from pottsattn.data.dataset import SequenceDataset, read_dataset
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.data.resampling import split
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pottsattn import InputError
-from pottsattn.data.dataset import read_dataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.data.weights import read_weights, write_weights
 
 

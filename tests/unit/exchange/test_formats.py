@@ -17,7 +17,7 @@ from fit_factory import make_fit
 from pottsattn import InputError, SequenceDataset, fit_pseudolikelihood
 from pottsattn.analysis.contacts import score_map
 from pottsattn.cli.main import main
-from pottsattn.data.dataset import read_dataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.conventions import objective_in
 from pottsattn.exchange.formats import FORMATS, export
 from pottsattn.exchange.parameters import initial_parameters, read_parameters

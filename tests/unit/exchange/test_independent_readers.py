@@ -21,7 +21,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pottsattn import SequenceDataset, load
 from pottsattn._core.storage import content_hash
 from pottsattn.cli import main
-from pottsattn.data.dataset import read_dataset
+from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.formats import export as write
 from pottsattn.exchange.parameters import initial_parameters
 

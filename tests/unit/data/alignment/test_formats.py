@@ -14,7 +14,8 @@ from pottsattn.data.alignment.alphabets import parse_alphabet
 from pottsattn.data.alignment.filters import find_record, first_residue
 from pottsattn.data.alignment.reading import read_alignment
 from pottsattn.data.alignment.writing import write_alignment
-from pottsattn.data.dataset import SequenceDataset, read_dataset
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.reading import read_dataset
 
 SUFFIXES = (".fasta", ".fa", ".a2m", ".a3m", ".sto", ".stockholm")
 STOCKHOLM = """# STOCKHOLM 1.0
