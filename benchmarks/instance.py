@@ -22,7 +22,7 @@ from pottsattn.analysis.coupling_scale import (
     matched_ensemble,
     realized_coupling_scale,
 )
-from pottsattn.analysis.measured_sites import measured_sites
+from pottsattn.analysis.sites import measured_sites
 from pottsattn.model.ensembles import ENSEMBLES, chain, lattice_2d, sk_potts
 from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.mean_coupling import (

@@ -21,8 +21,7 @@ from pottsattn.figures.sizes import figure_finite_size
 from pottsattn.figures.style import save_figure
 from pottsattn.pages.page import write_page
 from pottsattn.pages.sweep import sweep_sections
-from pottsattn.studies.sweep.config import read_config
-from pottsattn.studies.sweep.deviations import (
+from pottsattn.studies.sweep.against_theory import (
     Deviation,
     FiniteSizeFit,
     Verdict,
@@ -31,6 +30,7 @@ from pottsattn.studies.sweep.deviations import (
     finite_size_fits,
     judge,
 )
+from pottsattn.studies.sweep.config import read_config
 from pottsattn.studies.sweep.run import run_sweep
 from pottsattn.studies.sweep.table import SweepPoint, SweepTable
 

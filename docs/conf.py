@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 from sphinx.addnodes import pending_xref
 
 from pottsattn._version import __version__
+
+sys.path.insert(0, str(Path(__file__).parent))
+from api_pages import pages
 
 project = "pottsattn"
 author = "The pottsattn developers"
@@ -48,7 +53,22 @@ def unlink_types(_: Any, doctree: Any) -> None:
             reference.replace_self(reference.children)
 
 
+def write_api(app: Any) -> None:
+    """Write the pages of docs/api where they have changed."""
+    folder = Path(app.srcdir) / "api"
+    folder.mkdir(exist_ok=True)
+    wanted = pages()
+    for path in folder.glob("*.md"):
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
 def setup(app: Any) -> None:
     """Escape before napoleon, which has priority 500, reads the docstrings."""
+    app.connect("builder-inited", write_api)
     app.connect("autodoc-process-docstring", escape_formulas, priority=400)
     app.connect("doctree-read", unlink_types)

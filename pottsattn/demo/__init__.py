@@ -1,1 +1,7 @@
-"""The main job, end to end: sample, fit three ways, overlay the replica theory, write a report."""
+"""The main job, end to end: sample, fit three ways, overlay the replica theory, report."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

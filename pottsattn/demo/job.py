@@ -24,7 +24,7 @@ from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.sampling.sampler import SampleResult, sample
-from pottsattn.studies.sweep.deviations import Deviation, deviations
+from pottsattn.studies.sweep.against_theory import Deviation, deviations
 from pottsattn.studies.sweep.one_fit import sweep_row
 from pottsattn.studies.sweep.table import SweepRow, SweepTable
 from pottsattn.studies.sweep.tasks import ESTIMATOR_OF

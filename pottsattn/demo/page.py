@@ -27,7 +27,7 @@ from pottsattn.figures.style import (
 )
 from pottsattn.figures.training import plot_history
 from pottsattn.pages.page import Section, Table, write_page
-from pottsattn.studies.sweep.deviations import Deviation
+from pottsattn.studies.sweep.against_theory import Deviation
 from pottsattn.studies.sweep.table import SweepTable
 from pottsattn.theory.curve import LearningCurve
 

@@ -1,1 +1,7 @@
-"""Penalties, parameters and files of other programs."""
+"""Penalties, parameters and files of other programs: plmc, CCMpred, PlmDCA.jl, CSV, FASTA."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

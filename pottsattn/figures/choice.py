@@ -37,7 +37,7 @@ from pottsattn.files import load_all
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.traces import has_traces, read_traces
-from pottsattn.studies.sweep.deviations import curves_for, deviations, finite_size_fits
+from pottsattn.studies.sweep.against_theory import curves_for, deviations, finite_size_fits
 from pottsattn.studies.sweep.table import SweepTable
 
 __all__ = ["OBSERVABLES", "FigureOptions", "check_length", "choose_figure", "figure_for"]

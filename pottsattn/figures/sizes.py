@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from pottsattn.figures.curves import mask_colors, point_style
 from pottsattn.figures.style import GRAY, new_figure
-from pottsattn.studies.sweep.deviations import FiniteSizeFit
+from pottsattn.studies.sweep.against_theory import FiniteSizeFit
 from pottsattn.studies.sweep.table import SweepPoint
 
 __all__ = ["figure_finite_size"]

@@ -11,7 +11,7 @@ from typing import Any
 from pottsattn.figures.curves import figure_learning_curves
 from pottsattn.figures.sizes import figure_finite_size
 from pottsattn.pages.page import Section, Table
-from pottsattn.studies.sweep.deviations import (
+from pottsattn.studies.sweep.against_theory import (
     Deviation,
     FiniteSizeFit,
     Verdict,

@@ -1,1 +1,7 @@
-"""Sampling of Potts models: kernels, schedules, diagnostics."""
+"""Sampling of Potts models: moves, schedules, diagnostics, recording to files."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

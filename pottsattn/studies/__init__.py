@@ -1,1 +1,7 @@
-"""Questions asked of several rooms: the bridge, the plan, the sweep."""
+"""Questions asked of several rooms, each with its own face: bridge, plan, sweep."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,7 @@
-"""What every training shares, whatever network and loss: recipes and worker processes."""
+"""What every training shares, whatever network and loss: recipes, steps, worker processes."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

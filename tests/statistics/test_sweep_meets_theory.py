@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pottsattn.studies.sweep.against_theory import deviations, finite_size_fits, judge
 from pottsattn.studies.sweep.config import SweepConfig
-from pottsattn.studies.sweep.deviations import deviations, finite_size_fits, judge
 from pottsattn.studies.sweep.run import run_sweep
 from pottsattn.studies.sweep.table import SweepTable
 

@@ -1,1 +1,7 @@
-"""Experiments against theory: a grid of sample, fit and compare, and what it says."""
+"""A grid of sample, fit and compare against theory: run, table, deviations."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,7 +15,7 @@ from pottsattn.analysis.coupling_scale import (
     matched_ensemble,
     realized_coupling_scale,
 )
-from pottsattn.analysis.measured_sites import measured_sites
+from pottsattn.analysis.sites import measured_sites
 from pottsattn.model.ensembles import generalized, sk_potts
 from pottsattn.model.exact import enumerate_states
 

@@ -9,9 +9,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fit_factory import make_fit
-from pottsattn import InputError, MaskedTransformer, SequenceDataset
+from pottsattn import InputError, SequenceDataset
 from pottsattn.analysis.scoring import scan_mutations, score_sequences, states_for, states_of
 from pottsattn.figures.family import figure_mutations
+from pottsattn.fitting import MaskedTransformer
 from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.model.couplings import Couplings

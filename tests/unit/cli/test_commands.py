@@ -19,7 +19,7 @@ from pottsattn.cli import main
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.files import load
 from pottsattn.fitting.result import FitResult
-from pottsattn.studies.sweep.deviations import Deviation
+from pottsattn.studies.sweep.against_theory import Deviation
 from pottsattn.studies.sweep.table import SweepPoint
 from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.optimum import optimal_ridge

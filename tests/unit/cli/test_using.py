@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from pottsattn import InputError, SequenceDataset, example_alignment, load
+from pottsattn import InputError, SequenceDataset, load
 from pottsattn.analysis.scoring import scan_mutations, score_sequences
 from pottsattn.cli import main
+from pottsattn.data import example_alignment
 from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.formats import write_sequences
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from pottsattn import InputError, SequenceFile
+from pottsattn import InputError
 from pottsattn._core.storage import content_hash
+from pottsattn.data import SequenceFile
 from pottsattn.data.alignment.identity import identity_clusters
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.reading import read_dataset

@@ -15,7 +15,8 @@ import torch
 from numpy.testing import assert_array_equal
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
-from pottsattn import ChunkShuffle, InputError, SequenceDataset, SequenceFile, TorchSequences
+from pottsattn import InputError, SequenceDataset
+from pottsattn.data import ChunkShuffle, SequenceFile, TorchSequences
 from pottsattn.data import sequence_file as reading_module
 
 N_SEQUENCES, LENGTH = 1003, 12  # the last chunk is shorter

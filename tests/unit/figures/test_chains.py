@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from pottsattn import InputError, Schedule, sample_to_file
+from pottsattn import InputError, Schedule
 from pottsattn.cli.main import main
 from pottsattn.figures.chains import figure_chains, plot_autocorrelation, plot_halves, plot_traces
 from pottsattn.figures.style import new_figure
 from pottsattn.model.ensembles import lattice_2d
+from pottsattn.sampling import sample_to_file
 from pottsattn.sampling import traces as module
 from pottsattn.sampling.diagnostics import split_r_hat
 from pottsattn.sampling.traces import read_traces

@@ -13,7 +13,7 @@ from pottsattn import InputError, learning_curve
 from pottsattn.figures.curves import figure_learning_curves
 from pottsattn.figures.sizes import figure_finite_size
 from pottsattn.pages.sweep import sweep_sections, sweep_summary
-from pottsattn.studies.sweep.deviations import curves_for, deviations, finite_size_fits, judge
+from pottsattn.studies.sweep.against_theory import curves_for, deviations, finite_size_fits, judge
 from pottsattn.studies.sweep.table import SweepTable
 from pottsattn.theory.optimum import optimal_ridge
 

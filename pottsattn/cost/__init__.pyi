@@ -1,0 +1,1 @@
+from .memory import plan_memory as plan_memory

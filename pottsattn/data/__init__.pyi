@@ -1,0 +1,10 @@
+from .alignment.identity import sequence_weights as sequence_weights
+from .dataset import SequenceDataset as SequenceDataset
+from .example import example_alignment as example_alignment
+from .images import digits as digits
+from .images import read_images as read_images
+from .reading import read_dataset as read_dataset
+from .resampling import split as split
+from .sequence_file import SequenceFile as SequenceFile
+from .torch_data import ChunkShuffle as ChunkShuffle
+from .torch_data import TorchSequences as TorchSequences

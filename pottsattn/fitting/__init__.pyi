@@ -1,0 +1,12 @@
+from .masked.attention import FactoredAttention as FactoredAttention
+from .masked.fit import train_masked as train_masked
+from .masked.masking import Masking as Masking
+from .masked.transformer import MaskedTransformer as MaskedTransformer
+from .mean_field import fit_mean_field as fit_mean_field
+from .pseudolikelihood.fit import fit_pseudolikelihood as fit_pseudolikelihood
+from .record import Penalty as Penalty
+from .result import FitResult as FitResult
+from .selection.heads_choice import choose_heads as choose_heads
+from .selection.leave_one_out import leave_one_out as leave_one_out
+from .selection.ridge_choice import choose_ridge as choose_ridge
+from .selection.standard_errors import with_standard_errors as with_standard_errors

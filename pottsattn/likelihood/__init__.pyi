@@ -1,0 +1,1 @@
+from .partition_function import log_partition as log_partition

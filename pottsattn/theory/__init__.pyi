@@ -1,0 +1,14 @@
+from .closed_forms import best_static_mask_fraction as best_static_mask_fraction
+from .closed_forms import large_alpha_excess as large_alpha_excess
+from .colors.curve import heads_curve as heads_curve
+from .colors.curve import span_limit as span_limit
+from .colors.spans import anisotropy_cost as anisotropy_cost
+from .curve import learning_curve as learning_curve
+from .ensemble import phase_zone as phase_zone
+from .existence import existence_threshold as existence_threshold
+from .measured import MeasuredSite as MeasuredSite
+from .measured import instance_curve as instance_curve
+from .optimum import optimal_mask_fraction as optimal_mask_fraction
+from .optimum import optimal_ridge as optimal_ridge
+from .result import LearningCurve as LearningCurve
+from .target import alpha_for_loss as alpha_for_loss
