@@ -44,6 +44,7 @@ NEVER_KNOWS = {  # beyond the order: prefixes of modules, ours without the name 
     "sampling": ("torch",),
     "fitting": ("sampling", "model.ensembles", "model.exact"),
     "fitting.pseudolikelihood": ("torch",),
+    "training.steps": ("torch",),
     "data.sequence_file": ("torch",),
     "data.alignment": ("torch",),
 }

@@ -7,22 +7,66 @@ last one and takes its place; nothing is pickled.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pottsattn._core.partial import PartialFile
+from pottsattn._core.validate import check_nonnegative
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "CheckpointFile", "CheckpointLike"]
 
 SHARE = 0.05  # of the time that may go into writing
 
 
+@dataclass(frozen=True)
+class CheckpointFile:
+    """Where and how often the state of a training is kept, where a path does not say enough.
+
+    Parameters
+    ----------
+    path
+        Of the file that the result will be saved to; the state is in FILE.partial.
+    seconds
+        Between two writings, at least.
+    keep
+        Leave FILE.partial to the caller, who removes it once the result is on disk.
+    """
+
+    path: str | os.PathLike[str]
+    seconds: float = 10.0
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        check_nonnegative("seconds", self.seconds)
+
+    @classmethod
+    def of(cls, checkpoint: CheckpointLike | None) -> CheckpointFile | None:
+        """Return what the argument `checkpoint` of a training means."""
+        if checkpoint is None or isinstance(checkpoint, CheckpointFile):
+            return checkpoint
+        return cls(checkpoint)
+
+    @property
+    def partial(self) -> Path:
+        """The file of the state."""
+        return Path(f"{os.fspath(self.path)}.partial")
+
+    def open(self, config: dict[str, Any]) -> Checkpoint:
+        """Return the state on disk, of a training that `config` decides."""
+        return Checkpoint(Path(self.path), config, self.seconds)
+
+
+CheckpointLike = str | os.PathLike[str] | CheckpointFile
+
+
 class Checkpoint:
-    """The state of one training on disk.
+    """The state of one training on disk, opened by `CheckpointFile.open`.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn._core.machine import worker_rank
 from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import bar, read_like
@@ -135,8 +136,7 @@ def train(
             rng=arguments.seed,
             device=arguments.device or "auto",
             n_threads=arguments.threads,
-            checkpoint=arguments.out,
-            keep_checkpoint=True,
+            checkpoint=CheckpointFile(arguments.out, keep=True),
             progress=progress if worker_rank() in (None, 0) else None,
             **options,
         )

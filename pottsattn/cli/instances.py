@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn._core.machine import worker_rank
 from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
@@ -148,8 +149,7 @@ def _instances(arguments: argparse.Namespace) -> int:
             config,
             references=references,
             seed=arguments.seed,
-            checkpoint=arguments.out,
-            keep_checkpoint=True,
+            checkpoint=CheckpointFile(arguments.out, keep=True),
             device=arguments.device,
             n_threads=arguments.threads,
             progress=progress if leads else None,

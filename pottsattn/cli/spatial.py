@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
     DONE,
@@ -129,8 +130,7 @@ def _spatial(arguments: argparse.Namespace) -> int:
             areas,
             recipe,
             seed=arguments.seed,
-            checkpoint=arguments.out,
-            keep_checkpoint=True,
+            checkpoint=CheckpointFile(arguments.out, keep=True),
             progress=progress,
         )
     run.save(arguments.out)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pottsattn._core.checkpoint import CheckpointFile, CheckpointLike
+from pottsattn._core.display import Progress
 from pottsattn._core.storage import to_json
 from pottsattn._core.validate import check_at_least, check_choice
 from pottsattn.instances.data import InstanceData
@@ -30,8 +31,7 @@ from pottsattn.instances.projection_heads import HeadConfig
 from pottsattn.instances.references import random_encoder, train_masked_tokens, train_supervised
 from pottsattn.instances.result import UNKNOWN, InstanceRun
 from pottsattn.instances.settings import PretrainConfig, TrainingConfig
-from pottsattn.instances.steps import Progress
-from pottsattn.instances.training import CHECKPOINT_SECONDS, TrainedEncoder, as_inputs, pretrain
+from pottsattn.instances.training import TrainedEncoder, as_inputs, pretrain
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
 
 __all__ = ["REFERENCES", "encoder_config_for", "run_instances"]
@@ -54,9 +54,7 @@ def run_instances(
     references: Sequence[str] = ("random", "supervised"),
     reference_steps: int | None = None,
     seed: int = 0,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    keep_checkpoint: bool = False,
+    checkpoint: CheckpointLike | None = None,
     device: str = "auto",
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -76,7 +74,7 @@ def run_instances(
         Training steps of a reference; half of `config.max_steps` if left out.
     seed
         Of starting values, batches and masks.
-    checkpoint, checkpoint_seconds, keep_checkpoint, device, n_threads
+    checkpoint, device, n_threads
         As for `pretrain`.
     progress
         Called with (steps done, steps), those of references included.
@@ -103,6 +101,7 @@ def run_instances(
     recipe = TrainingConfig(**settings)
     trained_names = [name for name in names if name != "random"]
     total = config.max_steps + n_steps * len(trained_names)
+    stored = CheckpointFile.of(checkpoint)
     options: dict[str, Any] = {"rng": seed, "device": device, "n_threads": n_threads}
     with ExitStack() as stack:
         workers = stack.enter_context(join_workers(choose_device(device)))
@@ -112,9 +111,7 @@ def run_instances(
             encoder,
             heads,
             config,
-            checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds,
-            keep_checkpoint=keep_checkpoint or checkpoint is not None,
+            checkpoint=None if stored is None else replace(stored, keep=True),
             progress=_part_of(progress, 0, total),
             **options,
         )
@@ -144,8 +141,8 @@ def run_instances(
     message = trained.message
     if interrupted and not trained.interrupted:
         message = "interrupted while references were trained; repeat the command to continue"
-    if checkpoint is not None and not (keep_checkpoint or interrupted) and workers.leads:
-        os.unlink(f"{checkpoint}.partial")
+    if stored is not None and not (stored.keep or interrupted) and workers.leads:
+        stored.partial.unlink()
     compared = {
         "references": names,
         "reference_steps": n_steps,

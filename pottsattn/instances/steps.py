@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pottsattn._core.checkpoint import Checkpoint
-from pottsattn._core.interrupts import interrupts_wait
 from pottsattn._core.validate import InputError, check_positive
 from pottsattn.instances.encoder import Encoder, encode
 from pottsattn.instances.probes import feature_spread
@@ -35,7 +32,6 @@ COLLAPSED, OF_THE_START = 0.05, 0.5
 JUDGED = 256  # training instances on which the spread is measured along the training
 ENTRIES = 20  # of the history, evenly spaced in the step
 ORDERS, DRAWS, DROPS = range(3)  # streams of random numbers
-Progress = Callable[[int, int], None]
 
 
 class EncoderObjective(nn.Module):
@@ -61,7 +57,7 @@ class EncoderObjective(nn.Module):
 
 
 class EncoderTraining:
-    """A training that can be stopped at any step and taken up again.
+    """The `pottsattn.training.steps.Steps` of an encoder.
 
     Parameters
     ----------
@@ -99,57 +95,32 @@ class EncoderTraining:
                 f"{workers.count} processes cannot share batches of {self.batch_size} evenly; "
                 "choose another batch size"
             )
-        self.done = 0
+        self.done, self.max_steps = 0, recipe.max_steps
         self._losses, self._n_losses = torch.zeros((), dtype=torch.float64, device=self.device), 0
         self._entries: list[tuple[float, ...]] = []
         self._seconds = 0.0
         self._has_warned = False
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-        self._is_whole = True
         self._wrapped = workers.wrap(objective)
         self._optimizer = _optimizer(objective, recipe, betas)
         every = recipe.max_steps / ENTRIES
         self._recorded = {math.ceil(every * at) for at in range(1, ENTRIES + 1)}
 
-    def run(self, checkpoint: Checkpoint | None, progress: Progress | None) -> None:
-        """Take all steps that are left; Ctrl-C ends them and keeps what was learned.
+    def advance(self) -> None:
+        """Take a step; record where it is time to, and the start."""
+        if not self._entries:
+            self._record()
+        self._step()
+        if self.done in self._recorded:
+            self._record()
 
-        With several processes Ctrl-C ends all of them, and what counts is the checkpoint; so it
-        does after a second Ctrl-C, which cuts a step in two.
-        """
-        try:
-            with interrupts_wait() as check_interrupt:
-                if not self._entries:
-                    self._record()
-                while self.done < self.recipe.max_steps and not self.diverged:
-                    self._is_whole = False
-                    self._step()
-                    if self.done in self._recorded:
-                        self._record()
-                    self._is_whole = True
-                    if progress is not None:
-                        progress(self.done, self.recipe.max_steps)
-                    if checkpoint is not None and checkpoint.is_due:
-                        checkpoint.save(self.state())
-                    check_interrupt()
-        except KeyboardInterrupt:
-            if self.workers.count > 1 or not self._is_whole:
-                raise
-            if checkpoint is not None:
-                checkpoint.save(self.state())
-            if self.done not in self._recorded:
-                self._record()
-            return
-        if checkpoint is not None:
-            checkpoint.save(self.state())  # what follows may be killed too
+    def finish(self) -> None:
+        """Record the end."""
+        if self._entries[-1][0] != self.done:
+            self._record()
 
     @property
-    def interrupted(self) -> bool:
-        """Whether steps are left."""
-        return self.done < self.recipe.max_steps and not self.diverged
-
-    @property
-    def diverged(self) -> bool:
+    def is_over(self) -> bool:
         """Whether vectors or losses have become infinite, which no further step undoes."""
         return bool(self._entries) and not math.isfinite(self._entries[-1][2])
 
@@ -176,8 +147,8 @@ class EncoderTraining:
             "has_warned": self._has_warned,
         }
 
-    def go_on_from(self, state: dict[str, Any]) -> None:
-        """Take up a training where `state` left it."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the training up where `state` left it."""
         self.done = state["done"]
         self.objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -17,13 +17,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +29,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pottsattn._core.checkpoint import Checkpoint
+from pottsattn._core.checkpoint import CheckpointLike
+from pottsattn._core.display import Progress
 from pottsattn._core.validate import (
     ConvergenceWarning,
     InputError,
@@ -44,11 +43,8 @@ from pottsattn.instances.masks import n_visible, visible_tokens
 from pottsattn.instances.projection_heads import HeadConfig, make_predictor, make_projector
 from pottsattn.instances.result import EncoderHistory
 from pottsattn.instances.settings import PretrainConfig, TrainingConfig
-from pottsattn.instances.steps import (
-    EncoderObjective,
-    EncoderTraining,
-    Progress,
-)
+from pottsattn.instances.steps import EncoderObjective, EncoderTraining
+from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import Workers, choose_device, join_workers, limit_threads
 
 __all__ = [
@@ -59,7 +55,6 @@ __all__ = [
     "train_encoder",
 ]
 
-CHECKPOINT_SECONDS = 10.0
 Make = Callable[[torch.Generator, Workers], EncoderObjective]
 
 
@@ -183,9 +178,7 @@ def pretrain(
     config: PretrainConfig | None = None,
     *,
     rng: np.random.Generator | int | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    keep_checkpoint: bool = False,
+    checkpoint: CheckpointLike | None = None,
     device: str = "auto",
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -205,11 +198,9 @@ def pretrain(
         Generator or seed of starting values, batches and masks. The same seed, threads and device
         give the same bits.
     checkpoint
-        The file that the result will be saved to: the state of the training is kept in
-        FILE.partial every `checkpoint_seconds`, a killed training continues from it to the same
-        bits, and it is removed in the end. Needs a seed.
-    keep_checkpoint
-        Leave FILE.partial to the caller, who removes it once the result is on disk.
+        The file that the result will be saved to, or a `CheckpointFile`: the state of the training
+        is kept in FILE.partial, a killed training continues from it to the same bits, and it is
+        removed in the end. Needs a seed.
     device
         "auto" (CUDA if there is one), "cpu" or "cuda".
     n_threads
@@ -251,8 +242,6 @@ def pretrain(
         {"encoder": asdict(encoder), "heads": asdict(heads), "training": asdict(config)},
         rng=rng,
         checkpoint=checkpoint,
-        checkpoint_seconds=checkpoint_seconds,
-        keep_checkpoint=keep_checkpoint,
         device=device,
         n_threads=n_threads,
         progress=progress,
@@ -266,9 +255,7 @@ def train_encoder(
     facts: dict[str, Any],
     *,
     rng: np.random.Generator | int | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    keep_checkpoint: bool = False,
+    checkpoint: CheckpointLike | None = None,
     device: str = "auto",
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -288,11 +275,6 @@ def train_encoder(
         workers = stack.enter_context(join_workers(chosen))
         stack.enter_context(limit_threads(n_threads, workers.count))
         objective = make(torch.Generator().manual_seed(seed), workers).to(chosen)
-        stored = None
-        if checkpoint is not None and workers.leads:
-            data = hashlib.sha256(inputs.numpy().tobytes()).hexdigest()
-            stored = Checkpoint(Path(checkpoint), {**facts, "data": data}, checkpoint_seconds)
-            stack.callback(stored.close)
         training = EncoderTraining(
             objective,
             inputs,
@@ -302,15 +284,13 @@ def train_encoder(
             seed,
             in_half=config.precision == "bfloat16",
         )
-        state = workers.from_leader(None if stored is None else stored.load())
-        if state is not None:
-            training.go_on_from(state)
-        training.run(stored, progress)
-        if stored is not None:
-            stored.close(remove=not (training.interrupted or keep_checkpoint))
-    message = _message(training, is_kept=checkpoint is not None)
-    converged = not (training.collapsed or training.interrupted or training.diverged)
-    if not converged and not training.interrupted:
+        kept = dict(facts)
+        if checkpoint is not None:
+            kept["data"] = hashlib.sha256(inputs.numpy().tobytes()).hexdigest()
+        ended = take_steps(training, checkpoint, kept, progress=progress, workers=workers)
+    message = ended.message or _message(training)
+    converged = not (training.collapsed or ended.interrupted or training.is_over)
+    if not converged and not ended.interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
     return TrainedEncoder(
         encoder=objective.judged.cpu(),
@@ -319,18 +299,15 @@ def train_encoder(
         converged=converged,
         message=message,
         collapsed=training.collapsed,
-        interrupted=training.interrupted,
-        resumed_from=None if state is None else state["done"],
+        interrupted=ended.interrupted,
+        resumed_from=ended.resumed_from,
         seconds=time.perf_counter() - started,
     )
 
 
-def _message(training: EncoderTraining, *, is_kept: bool) -> str:
-    done, steps = training.done, training.recipe.max_steps
-    if training.interrupted:
-        remedy = "; repeat the command to continue" if is_kept else ""
-        return f"interrupted at step {done} of {steps}{remedy}"
-    if training.diverged:
+def _message(training: EncoderTraining) -> str:
+    done, steps = training.done, training.max_steps
+    if training.is_over:
         return f"diverged by step {done} of {steps}: vectors are infinite; lower the learning rate"
     if training.collapsed:
         spread = training.history().feature_std

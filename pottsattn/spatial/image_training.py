@@ -17,15 +17,15 @@ that is where training leads, a small random start tells.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pottsattn._core.interrupts import interrupts_wait
+from pottsattn._core.display import Progress
 from pottsattn._core.validate import (
     InputError,
     check_at_least,
@@ -44,12 +44,12 @@ from pottsattn.spatial.layer import (
 )
 from pottsattn.spatial.measures import diversity
 from pottsattn.spatial.recipe import OBJECTIVES
+from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device
 
 __all__ = ["ImageAttention", "train_on_images"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int], None]
 RATES_PER_PATCH = {"mae": 0.05, "contrastive": 3.0}  # f(X) is a mean over patches
 TEST_SHARE = 0.3
 TEST_BATCH = 256
@@ -185,7 +185,16 @@ def train_on_images(
     if learning_rate is None:
         learning_rate = RATES_PER_PATCH[objective] * n_patches
     check_positive("learning_rate", learning_rate)
-    is_mae = objective == "mae"
+    config = {
+        "patch_size": patch_size,
+        "mask_ratio": mask_ratio,
+        "n_steps": n_steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "temperature": None if objective == "mae" else temperature,
+        "query": query,
+        "start_scale": start_scale,
+    }
     where = choose_device(device)
     rng = check_generator(rng)
     train, test = _standardized(patches, rng.permutation(n_images))
@@ -195,31 +204,11 @@ def train_on_images(
     with torch.no_grad():
         layer.weights.copy_(start_scale * start)
     train, test = train.to(where), test.to(where)
-    losses: list[float] = []
-    try:
-        with interrupts_wait() as check_interrupt:
-            while len(losses) < n_steps:
-                chosen = torch.randint(len(train), (batch_size,), generator=generator)
-                batch = train[chosen.to(where)]
-                first, second = (
-                    draw_visible(batch_size, n_patches, mask_ratio, generator).to(where)
-                    for _ in range(2)
-                )
-                loss = _loss(layer, batch, first, second, None if is_mae else temperature)
-                (gradient,) = torch.autograd.grad(loss, layer.weights)
-                with torch.no_grad():
-                    layer.weights.sub_(learning_rate * gradient)
-                losses.append(loss.item())
-                if progress is not None:
-                    progress(len(losses), n_steps)
-                check_interrupt()
-                if not math.isfinite(losses[-1]):
-                    break
-    except KeyboardInterrupt:
-        if not losses:
-            raise
+    training = _Training(layer, train, generator, config)
+    take_steps(training, progress=progress)
+    losses = np.array(training.losses)
     attention, judged = _judge(layer, test, mask_ratio, generator)
-    converged, message = _verdict(np.array(losses), n_steps)
+    converged, message = _verdict(losses, n_steps)
     rows, columns = (size // patch_size for size in np.shape(images)[1:3])
     return ImageAttention(
         objective=objective,
@@ -229,32 +218,78 @@ def train_on_images(
         diversity=judged[0],
         reconstruction_error=judged[1],
         visible_mean_error=judged[2],
-        losses=np.array(losses),
-        config={
-            "patch_size": patch_size,
-            "mask_ratio": mask_ratio,
-            "n_steps": n_steps,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "temperature": None if is_mae else temperature,
-            "query": query,
-            "start_scale": start_scale,
-        },
+        losses=losses,
+        config=config,
         converged=converged,
         message=message,
     )
 
 
-def _loss(
-    layer: SpatialAttention, batch: Tensor, first: Tensor, second: Tensor, temperature: float | None
-) -> Tensor:
-    """Return the loss of masked autoencoding, or with a temperature that of two views."""
-    output, _ = layer(batch, first)
-    if temperature is None:
-        return reconstruction_loss(output, batch, first)
-    with torch.no_grad():
-        other, _ = layer(batch, second)
-    return contrastive_loss(output, other, temperature)
+class _Training:
+    """The `pottsattn.training.steps.Steps` of a layer on images."""
+
+    def __init__(
+        self,
+        layer: SpatialAttention,
+        images: Tensor,
+        generator: torch.Generator,
+        config: dict[str, Any],
+    ) -> None:
+        self._layer, self._images, self._generator = layer, images, generator
+        self._config, self.max_steps = config, config["n_steps"]
+        self.losses: list[float] = []
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+        return len(self.losses)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the loss has become infinite, which no further step undoes."""
+        return bool(self.losses) and not math.isfinite(self.losses[-1])
+
+    def advance(self) -> None:
+        """Take a step."""
+        weights, where = self._layer.weights, self._images.device
+        size, share = self._config["batch_size"], self._config["mask_ratio"]
+        chosen = torch.randint(len(self._images), (size,), generator=self._generator)
+        batch = self._images[chosen.to(where)]
+        first, second = (
+            draw_visible(size, batch.shape[1], share, self._generator).to(where) for _ in range(2)
+        )
+        loss = self._loss(batch, first, second)
+        (gradient,) = torch.autograd.grad(loss, weights)
+        with torch.no_grad():
+            weights.sub_(self._config["learning_rate"] * gradient)
+        self.losses.append(loss.item())
+
+    def _loss(self, batch: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return the loss of masked autoencoding, or with a temperature that of two views."""
+        output, _ = self._layer(batch, first)
+        if self._config["temperature"] is None:
+            return reconstruction_loss(output, batch, first)
+        with torch.no_grad():
+            other, _ = self._layer(batch, second)
+        return contrastive_loss(output, other, self._config["temperature"])
+
+    def finish(self) -> None:
+        """Do nothing more: the losses are the record."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next step depends on."""
+        return {
+            "losses": self.losses,
+            "weights": self._layer.weights,
+            "generator": self._generator.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the training up where `state` left it."""
+        self.losses = state["losses"]
+        self._generator.set_state(state["generator"])
+        with torch.no_grad():
+            self._layer.weights.copy_(state["weights"])
 
 
 def _standardized(patches: Array, order: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

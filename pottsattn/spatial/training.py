@@ -10,19 +10,15 @@ docs/spatial.md.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.checkpoint import Checkpoint
-from pottsattn._core.interrupts import interrupts_wait
+from pottsattn._core.checkpoint import CheckpointLike
+from pottsattn._core.display import Progress
 from pottsattn._core.validate import check_at_least
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.mean_field import MeanField
@@ -35,6 +31,7 @@ from pottsattn.spatial.objectives import (
 )
 from pottsattn.spatial.recipe import SpatialRecipe
 from pottsattn.spatial.run import AttentionMaps, SpatialHistory, SpatialRun
+from pottsattn.training.steps import take_steps
 
 __all__ = ["train_areas"]
 
@@ -43,7 +40,6 @@ EVALUATION_INPUTS = 64  # per cluster
 N_LOCAL_MAPS = 3
 MAP_INPUTS = 256
 MAP_TIMES = (0.0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of the steps
-CHECKPOINT_SECONDS = 10.0
 
 
 def train_areas(
@@ -51,10 +47,8 @@ def train_areas(
     recipe: SpatialRecipe | None = None,
     *,
     seed: int = 0,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    keep_checkpoint: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    checkpoint: CheckpointLike | None = None,
+    progress: Progress | None = None,
 ) -> SpatialRun:
     """Return a layer trained by gradient descent. Ctrl-C returns what is done.
 
@@ -67,10 +61,8 @@ def train_areas(
     seed
         Of inputs and masks.
     checkpoint
-        File that the run will be saved to; its state is kept in FILE.partial, from which a killed
-        run goes on. The caller saves the run.
-    checkpoint_seconds
-        Between two states, at least.
+        File that the run will be saved to, or a `CheckpointFile`; the state is kept in
+        FILE.partial, from which a killed run goes on. The caller saves the run.
     progress
         Called with (steps done, steps).
 
@@ -95,32 +87,7 @@ def train_areas(
         "seed": seed,
         "areas": hashlib.sha256(areas.labels.tobytes()).hexdigest(),
     }
-    resumed_from = None
-    interrupted = is_whole = False
-    with ExitStack() as stack:
-        saved = None
-        if checkpoint is not None:
-            saved = Checkpoint(Path(checkpoint), config, checkpoint_seconds)
-            stack.callback(lambda: saved.close(remove=is_whole and not keep_checkpoint))
-            state = saved.load()
-            if state is not None:
-                training.restore(state)
-                resumed_from = training.done
-        try:
-            with interrupts_wait() as check_interrupt:
-                while not training.is_over:
-                    training.advance()
-                    if progress is not None:
-                        progress(training.done, recipe.n_steps)
-                    if saved is not None and saved.is_due:
-                        saved.save(training.state())
-                    check_interrupt()
-        except KeyboardInterrupt:
-            interrupted = True
-            if saved is not None:
-                saved.save(training.state())
-        training.finish()
-        is_whole = not interrupted
+    ended = take_steps(training, checkpoint, config, progress=progress)
     return SpatialRun(
         objective=recipe.objective,
         areas=areas,
@@ -130,14 +97,14 @@ def train_areas(
         rate_ratio=training.rate_ratio(),
         config=config,
         n_steps=training.done,
-        interrupted=interrupted,
+        interrupted=ended.interrupted,
         seconds=time.monotonic() - started,
-        resumed_from=resumed_from,
+        resumed_from=ended.resumed_from,
     )
 
 
 class _Training:
-    """The state of a run and its steps."""
+    """The `pottsattn.training.steps.Steps` of a layer."""
 
     def __init__(self, areas: PatchAreas, recipe: SpatialRecipe, seed: int) -> None:
         self._areas, self._recipe, self._seed = areas, recipe, seed
@@ -148,7 +115,7 @@ class _Training:
         self._queries = _watched(areas)
         self._map_steps = {round(share * recipe.n_steps) for share in MAP_TIMES}
         self.layer = self._start()
-        self.done = 0
+        self.done, self.max_steps = 0, recipe.n_steps
         self._rows: list[dict[str, float]] = []
         self._maps: list[tuple[int, NDArray[np.float64]]] = []
 
@@ -164,11 +131,11 @@ class _Training:
 
     @property
     def is_over(self) -> bool:
-        """Whether all steps are done, or numbers have left the finite ones."""
-        return self.done >= self._recipe.n_steps or not np.isfinite(self.layer.phi).all()
+        """Whether numbers have left the finite ones."""
+        return not np.isfinite(self.layer.phi).all()
 
     def advance(self) -> None:
-        """Do one step; before it, record where it is time to."""
+        """Take a step; before it, record where it is time to."""
         loss, gradient = self._step()
         if self.done % self._recipe.recorded_every == 0:
             self._record(loss)
@@ -244,7 +211,7 @@ class _Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a state."""
+        """Take the training up where `state` left it."""
         self.layer = AreaLayer(state["phi"], state["upsilon"])
         self.done, self._rows, self._maps = state["done"], state["rows"], state["maps"]
 

@@ -12,18 +12,17 @@ Reference: Rende et al., Phys. Rev. Research 6, 023057 (2024), section III.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import torch
 
-from pottsattn._core.checkpoint import Checkpoint
+from pottsattn._core.checkpoint import CheckpointLike
+from pottsattn._core.display import Progress
 from pottsattn._core.threads import n_threads_or_default
 from pottsattn._core.validate import (
     ConvergenceWarning,
@@ -38,13 +37,14 @@ from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.masking import Masking
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.masked.objective import Network, Objective, masked_losses
-from pottsattn.fitting.masked.steps import Progress, Training
+from pottsattn.fitting.masked.steps import Training
 from pottsattn.fitting.masked.training_data import TrainingData
 from pottsattn.fitting.masked.transformer import MaskedTransformer
-from pottsattn.fitting.masked.verdict import Ending, final_numbers, judge
+from pottsattn.fitting.masked.verdict import judge
 from pottsattn.fitting.record import Penalty, penalty_for
 from pottsattn.fitting.result import FitResult
 from pottsattn.training.recipe import Recipe
+from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
 
 __all__ = ["PRECISIONS", "masked_losses", "train_masked"]
@@ -53,7 +53,6 @@ PRECISIONS = ("single", "double", "bfloat16")
 LEARNING_RATES = {"attention": 0.1, "transformer": 1e-3}
 CLIP_NORMS = {"attention": None, "transformer": 1.0}
 BATCH_SIZES = {"attention": 8192, "transformer": 128}
-CHECKPOINT_SECONDS = 10.0
 Sequences = SequenceDataset | SequenceFile
 
 
@@ -93,9 +92,7 @@ def train_masked(  # type: ignore[misc]
     rng: np.random.Generator | int | None = None,
     validation: Sequences | None = None,
     stop_early: bool = False,
-    checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    keep_checkpoint: bool = False,
+    checkpoint: CheckpointLike | None = None,
     device: str = "auto",
     n_threads: int | None = None,
     progress: Progress | None = None,
@@ -143,11 +140,9 @@ def train_masked(  # type: ignore[misc]
         End the training when the held-out loss has not fallen over a fifth of `max_steps`, and
         return the parameters of the least one.
     checkpoint
-        The file that the fit will be saved to: the state of the training is kept in FILE.partial
-        every `checkpoint_seconds`, a killed training continues from it to the same bits, and it is
+        The file that the fit will be saved to, or a `CheckpointFile`: the state of the training is
+        kept in FILE.partial, a killed training continues from it to the same bits, and it is
         removed in the end. Needs a seed.
-    keep_checkpoint
-        Leave FILE.partial to the caller, who removes it once the fit is on disk.
     device
         "auto" (CUDA if there is one), "cpu" or "cuda".
     n_threads
@@ -254,25 +249,16 @@ def train_masked(  # type: ignore[misc]
     with ExitStack() as stack:
         workers = stack.enter_context(join_workers(chosen))
         stack.enter_context(limit_threads(n_threads, workers.count))
-        stored = None
+        facts = {}
         if checkpoint is not None and workers.leads:
             facts = {**config, "penalty": asdict(penalty), "data": data.fingerprint()}
             facts["validation"] = None if held_out is None else held_out.fingerprint()
             facts["start"] = _fingerprint(network)
-            stored = Checkpoint(Path(checkpoint), facts, checkpoint_seconds)
-            stack.callback(stored.close)
         training = Training(objective, data, held_out, masking, recipe, workers, seed)
-        state = workers.from_leader(None if stored is None else stored.load())
-        if state is not None:
-            training.go_on_from(state)
-        training.run(stored, progress)
-        interrupted = training.done < recipe.max_steps and not training.is_over
-        ending = Ending.of(training, interrupted=interrupted, is_kept=stored is not None)
-        numbers = final_numbers(training, penalty)
-        if stored is not None:
-            stored.close(remove=not (interrupted or keep_checkpoint))
-    converged, message = judge(ending, numbers)
-    if not converged and not interrupted:
+        ended = take_steps(training, checkpoint, facts, progress=progress, workers=workers)
+    converged, message = (False, ended.message) if ended.interrupted else judge(training)
+    numbers = training.numbers
+    if not converged and not ended.interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     shared: dict[str, Any] = {
         "method": method,
@@ -287,14 +273,14 @@ def train_masked(  # type: ignore[misc]
         "n_parameters": network.n_parameters,
         "seconds": time.perf_counter() - started,
         "converged": converged,
-        "interrupted": interrupted,
+        "interrupted": ended.interrupted,
         "message": message,
-        "resumed_from": None if state is None else state["done"],
+        "resumed_from": ended.resumed_from,
         "alphabet": dataset.alphabet,
         "gap_index": dataset.gap_index,
         "columns": dataset.columns,
         "gap_policy": data.gap_policy,
-        "history": ending.history,
+        "history": training.history(),
         "config": config,
         "origin": {"data": dataset.origin},
     }

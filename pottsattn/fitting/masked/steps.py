@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,15 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pottsattn._core.checkpoint import Checkpoint
-from pottsattn._core.interrupts import interrupts_wait
-from pottsattn._core.validate import (
-    InputError,
-)
+from pottsattn._core.validate import InputError
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.masking import MaskedBatch, Masking
 from pottsattn.fitting.masked.objective import EVALUATION_BATCH, Objective, mean_loss
 from pottsattn.fitting.masked.training_data import TrainingData
+from pottsattn.fitting.masked.verdict import FinalNumbers, final_numbers
 from pottsattn.fitting.record import History
 from pottsattn.training.recipe import Recipe
 from pottsattn.training.workers import Workers
@@ -39,11 +36,10 @@ FEWEST_ENTRIES = 6
 SAMPLED = 2000  # training sequences on which a transformer is judged, in L passes each
 STILL = 1e-12  # nats per site: a full-batch step that changes less has come to rest
 RESTS = 3  # such steps in a row
-Progress = Callable[[int, int], None]
 
 
 class Training:
-    """A training that can be stopped at any step and taken up again.
+    """The `pottsattn.training.steps.Steps` of a network.
 
     Attributes
     ----------
@@ -57,6 +53,8 @@ class Training:
         The held-out loss has ended it.
     best : tuple of int and float
         The step of the least held-out loss and that loss, where it may end the training.
+    numbers : FinalNumbers
+        Of the network that it ends with; once it has finished.
     """
 
     def __init__(
@@ -75,6 +73,7 @@ class Training:
         parameter = next(network.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self.done = self.n_evaluations = 0
+        self.max_steps = recipe.max_steps
         self.at_rest = self.stopped_early = False
         self.best: tuple[int, float] = (0, math.inf)
         self._best_state: dict[str, Tensor] = {}
@@ -85,7 +84,6 @@ class Training:
         self._seconds = 0.0  # of steps
         self._kept_batches: list[MaskedBatch] = []
         self._is_full = recipe.optimizer == "lbfgs"
-        self._is_whole = True
         if self._is_full and not (masking.masks_all_sites or masking.mode == "static"):
             raise InputError(
                 "the optimizer lbfgs needs an objective that stays the same; use masks of all "
@@ -113,36 +111,23 @@ class Training:
         self._optimizer = _optimizer(network, recipe)
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._recorded = self._entry_steps()
+        self.numbers: FinalNumbers
 
-    def run(self, checkpoint: Checkpoint | None, progress: Progress | None) -> None:
-        """Take all steps that are left; Ctrl-C ends them and keeps what was learned.
+    def advance(self) -> None:
+        """Take a step; record where it is time to, and the start."""
+        if not self._entries:
+            self._record()
+        self._step()
+        if self.done in self._recorded or self.at_rest:
+            self._record()
 
-        With several processes Ctrl-C ends all of them, and what counts is the checkpoint; so it
-        does after a second Ctrl-C, which cuts a step in two.
-        """
-        try:
-            with interrupts_wait() as check_interrupt:
-                if not self._entries:
-                    self._record()
-                while self.done < self.recipe.max_steps and not self.is_over:
-                    self._is_whole = False
-                    self._step()
-                    if self.done in self._recorded or self.at_rest:
-                        self._record()
-                    self._is_whole = True
-                    if progress is not None:
-                        progress(self.done, self.recipe.max_steps)
-                    if checkpoint is not None and checkpoint.is_due:
-                        checkpoint.save(self.state())
-                    check_interrupt()
-        except KeyboardInterrupt:
-            if self.workers.count > 1 or not self._is_whole:
-                raise
-            if checkpoint is not None:
-                checkpoint.save(self.state())
-            self._record()  # what was learned is returned, marked as not converged
+    def finish(self) -> None:
+        """Record the end, go back to the least held-out loss, compute the final numbers."""
+        if self._entries[-1][0] != self.done / self.steps_per_epoch:
+            self._record()
         if self.recipe.stop_early and self._best_state:
             self.objective.network.load_state_dict(self._best_state)
+        self.numbers = final_numbers(self)
 
     @property
     def is_over(self) -> bool:
@@ -169,8 +154,8 @@ class Training:
             "is_over": [self.at_rest, self.stopped_early],
         }
 
-    def go_on_from(self, state: dict[str, Any]) -> None:
-        """Take up a training where `state` left it."""
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the training up where `state` left it."""
         self.done, self.n_evaluations = state["done"], state["n_evaluations"]
         self.objective.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -4,54 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.masking import Masking
 from pottsattn.fitting.masked.objective import mean_loss
-from pottsattn.fitting.masked.steps import Training
-from pottsattn.fitting.record import History, Penalty
+from pottsattn.fitting.record import Penalty
 from pottsattn.training.recipe import Recipe
 
-__all__ = ["Ending", "FinalNumbers", "final_numbers", "judge"]
+if TYPE_CHECKING:
+    from pottsattn.fitting.masked.steps import Training
+
+__all__ = ["FinalNumbers", "final_numbers", "judge"]
 
 OBJECTIVE_TOLERANCE = 1e-5  # nats per site
 GAP_TOLERANCE = {"adam": 1e-3, "lbfgs": 1e-6}  # nats per site, for the bound that convexity gives
 FEWEST_STEPS = 50  # fewer say nothing about convergence: the window is then a few tiny steps
-
-
-@dataclass(frozen=True, eq=False)
-class Ending:
-    """What is known of a training when its last step is done."""
-
-    history: History
-    recipe: Recipe
-    masking: Masking
-    done: int
-    steps_per_epoch: int
-    at_rest: bool
-    stopped_early: bool
-    interrupted: bool
-    is_kept: bool
-    best: tuple[int, float]
-
-    @classmethod
-    def of(cls, training: Training, *, interrupted: bool, is_kept: bool) -> Ending:
-        """Return the ending of a training; `is_kept` tells whether its state is on disk."""
-        return cls(
-            training.history(),
-            training.recipe,
-            training.masking,
-            training.done,
-            training.steps_per_epoch,
-            training.at_rest,
-            training.stopped_early,
-            interrupted,
-            is_kept,
-            training.best,
-        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +45,7 @@ class FinalNumbers:
     optimality_gap: float
 
 
-def final_numbers(training: Training, penalty: Penalty) -> FinalNumbers:
+def final_numbers(training: Training) -> FinalNumbers:
     """Return objective, loss and gradient of the network that a training ends with."""
     objective, data, masking = training.objective, training.data, training.masking
     network = objective.network
@@ -103,7 +73,7 @@ def final_numbers(training: Training, penalty: Penalty) -> FinalNumbers:
             squares += (gradient**2).sum()
     network.zero_grad()
     norm = float(squares.max().sqrt())
-    return FinalNumbers(total, loss, norm, _gap(network, squares, penalty))
+    return FinalNumbers(total, loss, norm, _gap(network, squares, objective.penalty))
 
 
 def _gap(network: FactoredAttention, squares: torch.Tensor, penalty: Penalty) -> float:
@@ -115,38 +85,35 @@ def _gap(network: FactoredAttention, squares: torch.Tensor, penalty: Penalty) ->
     return float(worst) / (4.0 * strength)
 
 
-def judge(ending: Ending, numbers: FinalNumbers) -> tuple[bool, str]:
-    """Return whether a training has converged, and a message."""
-    recipe, history = ending.recipe, ending.history
-    if ending.interrupted:
-        text = f"interrupted at step {ending.done} of {recipe.max_steps}"
-        return False, text + ("; repeat the command to continue" if ending.is_kept else "")
-    step, loss = ending.best
-    if ending.stopped_early or (recipe.stop_early and ending.at_rest and step < ending.done):
+def judge(training: Training) -> tuple[bool, str]:
+    """Return whether a training that has finished, uninterrupted, converged; and a message."""
+    recipe, history, numbers = training.recipe, training.history(), training.numbers
+    step, loss = training.best
+    if training.stopped_early or (recipe.stop_early and training.at_rest and step < training.done):
         if step == 0:
             return False, (
                 f"the held-out loss did not fall below that of the start, {loss:.4f} nats, in "
-                f"{ending.done} steps; lower learning_rate or raise the penalty"
+                f"{training.done} steps; lower learning_rate or raise the penalty"
             )
         return True, (
             f"the held-out loss was least at step {step}, {loss:.4f} nats, and did not fall for "
-            f"{ending.done - step} steps: parameters of that step"
+            f"{training.done - step} steps: parameters of that step"
         )
     more = "raise max_steps"
-    if not ending.masking.masks_all_sites and ending.masking.mode == "fresh":
+    if not training.masking.masks_all_sites and training.masking.mode == "fresh":
         more += " or masks"
-    start = (recipe.max_steps - recipe.patience) / ending.steps_per_epoch
+    start = (recipe.max_steps - recipe.patience) / training.steps_per_epoch
     before = int(np.searchsorted(history.epochs, start))
     is_least = recipe.optimizer == "lbfgs" and numbers.optimality_gap <= GAP_TOLERANCE["lbfgs"]
-    if ending.at_rest or is_least:
-        rested = "the objective came to rest after" if ending.at_rest else "at the optimum after"
-        return _judge_gap(f"{rested} {ending.done} steps", numbers, recipe, more)
+    if training.at_rest or is_least:
+        rested = "the objective came to rest after" if training.at_rest else "at the optimum after"
+        return _judge_gap(f"{rested} {training.done} steps", numbers, recipe, more)
     fall = float(history.objective[before] - history.objective[-1])
     epochs = history.epochs[-1] - history.epochs[before]
     if not math.isfinite(fall):
         return False, "the training objective is not finite; lower learning_rate"
     text = f"the objective changed by {-fall:.1e} nats per site over the last {epochs:.0f} epochs"
-    if recipe.stop_early and step < ending.done:
+    if recipe.stop_early and step < training.done:
         text += f"; parameters of step {step}, where the held-out loss was least"
     if recipe.max_steps < FEWEST_STEPS:
         return False, f"{text}, but {recipe.max_steps} steps are too few to judge; {more}"

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from pottsattn import ConvergenceWarning, InputError
+from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn.instances.encoder import EncoderConfig
 from pottsattn.instances.projection_heads import HeadConfig
 from pottsattn.instances.settings import PretrainConfig
@@ -122,9 +123,10 @@ def test_killed_runs_end_with_the_same_bits(name, sequences, tmp_path, monkeypat
     expected = train(sequences, name)
     assert expected.resumed_from is None
     path = tmp_path / "run.h5"
+    every = CheckpointFile(path, seconds=0.0)
     for step in (1, 2, 7):  # the first one before anything was saved; an epoch has four
         with pytest.raises(Killed):
-            train(sequences, name, checkpoint=path, checkpoint_seconds=0.0, progress=kill(step))
+            train(sequences, name, checkpoint=every, progress=kill(step))
         assert os.path.exists(f"{path}.partial") == (step > 1)
     with pytest.raises(InputError, match="hidden: 16 there, 17 here"):
         train(sequences, name, HeadConfig(hidden=17, size=8), checkpoint=path)

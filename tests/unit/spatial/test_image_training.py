@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -11,6 +13,7 @@ from pottsattn.data.images import digits
 from pottsattn.figures.images import figure_image_attention, plot_image_attention
 from pottsattn.figures.style import save_figure
 from pottsattn.spatial.image_training import train_on_images
+from pottsattn.spatial.layer import contrastive_loss
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,21 @@ def test_bad_ends_are_told(images):
     assert not diverged.converged
     assert "use a smaller learning_rate" in diverged.message
     assert np.isnan(diverged.reconstruction_error)
+
+
+def test_a_second_ctrl_c_does_not_return_half_a_step(images, monkeypatch):
+    calls = []
+
+    def press_twice(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return contrastive_loss(*arguments)
+
+    monkeypatch.setattr("pottsattn.spatial.image_training.contrastive_loss", press_twice)
+    with pytest.raises(KeyboardInterrupt):
+        train_on_images(images, objective="contrastive", patch_size=2, n_steps=9, rng=0)
 
 
 def test_wrong_input_is_refused(images):

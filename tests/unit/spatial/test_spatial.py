@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 
 import numpy as np
 import pytest
 import torch
 
 from pottsattn import InputError, load
+from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn.spatial.areas import PatchAreas, grid_areas, random_areas
 from pottsattn.spatial.inputs import InputLaw
 from pottsattn.spatial.layer import (
@@ -311,13 +313,36 @@ def test_a_killed_run_goes_on_to_the_same_bits(objective, tmp_path, monkeypatch)
             raise KilledError
 
     with pytest.raises(KilledError):
-        train_areas(areas, recipe, checkpoint=path, checkpoint_seconds=0.0, progress=kill)
+        train_areas(areas, recipe, checkpoint=CheckpointFile(path, seconds=0.0), progress=kill)
     with pytest.raises(InputError, match=r"mask_ratio: 0\.5 there, 0\.25 here"):
         train_areas(areas, dataclasses.replace(recipe, mask_ratio=0.25), checkpoint=path)
     again = train_areas(areas, recipe, checkpoint=path)
     assert again.resumed_from == 7  # the step that was killed had not been written
     assert equal(whole, again)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_ctrl_c_cuts_a_step_but_not_what_is_saved(tmp_path, monkeypatch):
+    """Half a step has an entry of the history that the whole one would make again."""
+    areas, path = random_areas(12, 6, 3, rng=0), tmp_path / "run.h5"
+    recipe = SpatialRecipe(n_steps=20, record_every=1)
+    whole, drawn = train_areas(areas, recipe), []
+
+    def press_twice(*arguments):
+        drawn.append(1)
+        if len(drawn) == 4:  # the map before step 5, whose entry is there already
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return attend(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pottsattn._core.checkpoint.SHARE", np.inf)
+        patch.setattr("pottsattn.spatial.training.attend", press_twice)
+        with pytest.raises(KeyboardInterrupt):
+            train_areas(areas, recipe, checkpoint=CheckpointFile(path, seconds=0.0))
+    again = train_areas(areas, recipe, checkpoint=path)
+    assert again.resumed_from == 5
+    assert equal(whole, again)
 
 
 def test_interrupt_returns_what_is_done():

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from pottsattn import ConvergenceWarning, FactoredAttention, InputError, SequenceDataset
-from pottsattn._core.checkpoint import Checkpoint
+from pottsattn._core.checkpoint import Checkpoint, CheckpointFile
 from pottsattn._core.partial import PartialFile
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.masked import fit as training
@@ -67,7 +67,9 @@ def data() -> SequenceDataset:
 
 def train(data, name="all sites", **more):
     """Run one of the table from its own start."""
-    options = {"rng": 3, "max_steps": 10, "checkpoint_seconds": 0.0, **RUNS[name], **more}
+    options = {"rng": 3, "max_steps": 10, **RUNS[name], **more}
+    if "checkpoint" in options and not isinstance(options["checkpoint"], CheckpointFile):
+        options["checkpoint"] = CheckpointFile(options["checkpoint"], seconds=0.0)
     if name.startswith("transformer"):
         generator = torch.Generator().manual_seed(4)
         options["layer"] = MaskedTransformer(LENGTH, N_STATES, 2, 2, width=8, generator=generator)
@@ -126,7 +128,7 @@ def test_ctrl_c_ends_at_a_whole_step_and_is_continued(name, data, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     path = tmp_path / "fit.h5"
-    stopped = train(data, name, checkpoint=path, progress=press, checkpoint_seconds=1e9)
+    stopped = train(data, name, checkpoint=CheckpointFile(path, seconds=1e9), progress=press)
     assert stopped.interrupted
     assert not stopped.converged
     assert stopped.message == "interrupted at step 4 of 10; repeat the command to continue"
@@ -155,7 +157,7 @@ def test_one_ctrl_c_waits_for_the_end_of_its_step(name, data, tmp_path, monkeypa
     expected, path = train(data, name), tmp_path / "fit.h5"
     with monkeypatch.context() as patch:
         in_the_middle_of_step(4, patch, lambda: os.kill(os.getpid(), signal.SIGINT))
-        stopped = train(data, name, checkpoint=path, checkpoint_seconds=1e9)
+        stopped = train(data, name, checkpoint=CheckpointFile(path, seconds=1e9))
     assert stopped.interrupted
     if name != "lbfgs":  # a step of which takes several evaluations
         assert stopped.message.startswith("interrupted at step 4 of 10")
@@ -208,7 +210,7 @@ def test_a_run_that_was_over_stays_so(name, data, tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "final_numbers", die)
+        patch.setattr("pottsattn.fitting.masked.steps.final_numbers", die)
         with pytest.raises(Killed):
             train(data, checkpoint=path, **options)
     fit = train(data, checkpoint=path, **options)
@@ -306,7 +308,7 @@ def test_a_run_that_was_killed_while_it_wrote(data, tmp_path):
     with pytest.raises(Killed):
         train(data, checkpoint=path, progress=kill(4))
     (tmp_path / "fit.h5.partial.next").write_bytes(b"pottsattn.partial/1\nhalf")
-    assert train(data, checkpoint=path, checkpoint_seconds=1e9).resumed_from == 3
+    assert train(data, checkpoint=CheckpointFile(path, seconds=1e9)).resumed_from == 3
     assert os.listdir(tmp_path) == []
 
 
@@ -344,7 +346,7 @@ def test_errors_before_the_first_state_leave_nothing(data, tmp_path):
     with pytest.raises(InputError, match=r"cannot write .*nowhere.*No such file"):
         train(data, checkpoint=tmp_path / "nowhere" / "fit.h5")
     with pytest.raises(Killed):
-        train(data, checkpoint=path, checkpoint_seconds=1e9, progress=kill(9))
+        train(data, checkpoint=CheckpointFile(path, seconds=1e9), progress=kill(9))
     assert os.listdir(tmp_path) == []
 
 
@@ -393,18 +395,16 @@ def test_states_come_back_as_they_were(tmp_path):
 OPTIONS = "--method attention --max-steps 60 --masks 1 --batch-size 40 --json --threads 1"
 # A run of the command that keeps its state after every step, slowly enough to be hit.
 SAVING = """
-import math, sys, time
+import sys, time
 from pottsattn.cli import main
 from pottsattn._core import checkpoint
-from pottsattn.fitting.masked import fit as training
 
 def save_slowly(self, state, save=checkpoint.Checkpoint.save):
     time.sleep({pause})
     save(self, state)
 
 checkpoint.Checkpoint.save = save_slowly
-checkpoint.SHARE = math.inf
-training.train_masked.__kwdefaults__["checkpoint_seconds"] = 0.0
+checkpoint.Checkpoint.is_due = True
 sys.exit(main())
 """
 

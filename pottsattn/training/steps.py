@@ -1,0 +1,138 @@
+"""The loop of every training, whatever is trained: steps, checkpoints, progress, Ctrl-C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pottsattn._core.checkpoint import CheckpointFile, CheckpointLike
+from pottsattn._core.display import Progress
+from pottsattn._core.interrupts import interrupts_wait
+
+if TYPE_CHECKING:
+    from pottsattn.training.workers import Workers
+
+__all__ = ["Ended", "Steps", "take_steps"]
+
+
+class Steps(Protocol):
+    """A training that can be stopped after any step and taken up again."""
+
+    @property
+    def done(self) -> int:
+        """Steps taken."""
+
+    @property
+    def max_steps(self) -> int:
+        """Steps after which it ends."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended before its last step."""
+
+    def advance(self) -> None:
+        """Take a step and record what is to be recorded of it."""
+
+    def finish(self) -> None:
+        """Record the end and judge it. A kill on the way goes on from the state of the end."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next step depends on."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the training up where `state` left it."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the steps ended.
+
+    Attributes
+    ----------
+    interrupted : bool
+        Ctrl-C has left steps to be taken.
+    message : str
+        That in words, or "".
+    resumed_from : int or None
+        The step that an earlier, killed run had reached.
+    """
+
+    interrupted: bool
+    message: str
+    resumed_from: int | None
+
+
+def take_steps(
+    training: Steps,
+    checkpoint: CheckpointLike | None = None,
+    facts: dict[str, Any] | None = None,
+    *,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
+) -> Ended:
+    """Take all steps that are left; Ctrl-C ends them and keeps what was learned.
+
+    Parameters
+    ----------
+    training
+        At its start; where there is a state in FILE.partial, it goes on from that.
+    checkpoint
+        The file that the result will be saved to. FILE.partial is removed once the training has
+        finished, unless it was interrupted or is to be kept.
+    facts
+        What decides the result; a FILE.partial with other facts is refused.
+    progress
+        Called with (steps done, steps).
+    workers
+        The processes that train together, of which the leading one keeps the state.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        A second Ctrl-C has cut a step in two, whose parameters and records no longer fit each
+        other, or the first one has ended one of several processes. What counts is the last state
+        on disk.
+    InputError
+        FILE.partial cannot be written or belongs to another training.
+    """
+    file = CheckpointFile.of(checkpoint) if workers is None or workers.leads else None
+    stored = None if file is None else file.open(facts or {})
+    is_finished = False
+    try:
+        state = None if stored is None else stored.load()
+        if workers is not None:
+            state = workers.from_leader(state)
+        if state is not None:
+            training.restore(state)
+        resumed_from = None if state is None else training.done
+        is_whole = True
+        try:
+            with interrupts_wait() as check_interrupt:
+                while _has_steps(training):
+                    is_whole = False
+                    training.advance()
+                    is_whole = True
+                    if progress is not None:
+                        progress(training.done, training.max_steps)
+                    if stored is not None and stored.is_due:
+                        stored.save(training.state())
+                    check_interrupt()
+        except KeyboardInterrupt:
+            if not is_whole or (workers is not None and workers.count > 1):
+                raise
+        if stored is not None:
+            stored.save(training.state())  # what follows may be killed too
+        training.finish()
+        is_finished = not _has_steps(training)
+    finally:
+        if stored is not None and file is not None:
+            stored.close(remove=is_finished and not file.keep)
+    if is_finished:
+        return Ended(False, "", resumed_from)
+    message = f"interrupted at step {training.done} of {training.max_steps}"
+    remedy = "" if checkpoint is None else "; repeat the command to continue"
+    return Ended(True, message + remedy, resumed_from)
+
+
+def _has_steps(training: Steps) -> bool:
+    return training.done < training.max_steps and not training.is_over
