@@ -6,18 +6,22 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from pottsattn._core.storage import file_format, open_hdf5
-from pottsattn._core.validate import InputError
+from pottsattn._core.validate import InputError, check_choice
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.instances.result import InstanceRun
+from pottsattn.model.ensembles import ENSEMBLES
+from pottsattn.model.graph import read_edges
 from pottsattn.model.potts import PottsModel
 from pottsattn.spatial.run import SpatialRun
 from pottsattn.studies.sweep.table import SweepTable
 from pottsattn.theory.curve import LearningCurve
 
-__all__ = ["load", "load_all", "load_fit", "load_model"]
+__all__ = ["build_model", "load", "load_all", "load_fit", "load_model", "read_labels"]
 
 Loaded = (
     SequenceDataset
@@ -88,3 +92,80 @@ def load_model(path: str | os.PathLike[str]) -> PottsModel:
     if file_format(path) == "fit":
         return FitResult.load(path).to_model()
     return PottsModel.load(path)
+
+
+def read_labels(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what the states and columns of a model mean, where its file says so.
+
+    `alphabet`, `gap_index` and `columns`, as `sample_to_file` takes them.
+    """
+    source = load(path)
+    names = ("alphabet", "gap_index", "columns")
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+
+
+def build_model(
+    *,
+    model: str | os.PathLike[str] | None = None,
+    edges: str | os.PathLike[str] | None = None,
+    ensemble: str | None = None,
+    length: int | None = None,
+    n_states: int | None = None,
+    coupling_scale: float | None = None,
+    inverse_temperature: float = 1.0,
+    rng: np.random.Generator | int | None = None,
+) -> PottsModel:
+    """Return a model from a file, of a graph in a file, or of an ensemble.
+
+    Parameters
+    ----------
+    model
+        A file that holds a model (`load_model`), which brings its own sizes.
+    edges
+        A file with lines `i j [strength]`; `coupling_scale` is a factor on strengths, 1 if left
+        out, and `length` the largest site + 1.
+    ensemble
+        One of `pottsattn.model.ensembles.ENSEMBLES`, "sk-potts" if left out, which needs the sizes.
+    length, n_states, coupling_scale
+        L, C and J.
+    inverse_temperature
+        Factor on fields and couplings.
+    rng
+        Generator or seed of a random ensemble.
+
+    Raises
+    ------
+    InputError
+        Arguments that are missing or do not go together, or a file that cannot be read.
+
+    Examples
+    --------
+    >>> build_model(length=10, n_states=3, coupling_scale=1.0, rng=0)
+    PottsModel(sk-potts, length=10, n_states=3, factored, heads=1)
+    """
+    sizes = {"length": length, "n_states": n_states, "coupling_scale": coupling_scale}
+    if edges is not None:
+        _refuse("`edges` is a model of its own", {"model": model, "ensemble": ensemble})
+        if n_states is None:
+            raise InputError("`edges` needs `n_states`")
+        pairs, strengths = read_edges(edges)
+        scale = 1.0 if coupling_scale is None else coupling_scale
+        found = PottsModel.from_edges(
+            pairs, n_states=n_states, strengths=scale * strengths, length=length
+        )
+    elif model is not None:
+        _refuse("`model` brings its own sizes", {**sizes, "ensemble": ensemble})
+        found = load_model(model)
+    elif length is None or n_states is None or coupling_scale is None:
+        names = ", ".join(f"`{name}`" for name, value in sizes.items() if value is None)
+        raise InputError(f"a random model needs {names}; or give a file that holds one as `model`")
+    else:
+        name = check_choice("ensemble", ensemble or "sk-potts", list(ENSEMBLES))
+        found = ENSEMBLES[name](length, n_states, coupling_scale, rng)
+    return found if inverse_temperature == 1.0 else found.scaled(inverse_temperature)
+
+
+def _refuse(why: str, others: dict[str, Any]) -> None:
+    given = [f"`{name}`" for name, value in others.items() if value is not None]
+    if given:
+        raise InputError(f"{why}, leave out {', '.join(given)}")

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from pottsattn._core.validate import InputError, check_at_least
 
-__all__ = ["LocalProcesses", "dask_executor", "run_tasks"]
+__all__ = ["LocalProcesses", "dask_executor", "open_executor", "run_tasks"]
 
 MOST_LOSSES = 3  # workers that one task may take with it
 CONNECT_SECONDS = 10
@@ -51,7 +51,7 @@ class LocalProcesses(Executor):
 
     def __init__(self, n_workers: int | None = None) -> None:
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self.n_workers = check_at_least("workers", count if n_workers is None else n_workers, 1)
+        self.n_workers = check_at_least("n_workers", count if n_workers is None else n_workers, 1)
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         for _ in range(self.n_workers):
             self._idle.put(None)  # a worker that is still to be started
@@ -188,6 +188,21 @@ def dask_executor(address: str) -> Iterator[Executor]:
         ) from error
     with client:
         yield client.get_executor(pure=False)
+
+
+@contextmanager
+def open_executor(n_workers: int | None = None, dask: str | None = None) -> Iterator[Executor]:
+    """Give processes of this machine, or the workers of the Dask cluster at an address.
+
+    Raises
+    ------
+    InputError
+        Both are given, or the cluster cannot be reached.
+    """
+    if n_workers is not None and dask is not None:
+        raise InputError("give either `n_workers` or `dask`, not both")
+    with LocalProcesses(n_workers) if dask is None else dask_executor(dask) as executor:
+        yield executor
 
 
 def run_tasks(

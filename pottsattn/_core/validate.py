@@ -131,7 +131,7 @@ def check_generator(rng: np.random.Generator | int | None) -> np.random.Generato
         return rng
     if rng is None:
         return np.random.default_rng()
-    return np.random.default_rng(check_at_least("seed", rng, 0))
+    return np.random.default_rng(check_at_least("rng", rng, 0))
 
 
 def check_n_states(n_states: Any) -> int:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import Progress
 from pottsattn._core.validate import ConvergenceWarning, check_at_least, check_generator
 from pottsattn.analysis.contacts import rank_contacts
 from pottsattn.data.dataset import SequenceDataset
@@ -32,7 +33,6 @@ from pottsattn.fitting.selection.refitting import refit
 __all__ = ["NullScores", "PrecisionErrors", "bootstrap_precision", "null_scores"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,15 @@ class NullScores:
         """Return how many scores are higher than every null score."""
         return int(np.count_nonzero(scores > self.highest))
 
+    def to_dict(self, scores: Array) -> dict[str, Any]:
+        """Return as plain values what the null says of these scores."""
+        return {
+            "n_fits": len(self.scores),
+            "highest_score": self.highest,
+            "n_above": self.n_above(scores),
+            "converged": self.converged,
+        }
+
 
 def bootstrap_precision(
     fit: FitResult,
@@ -121,7 +130,7 @@ def bootstrap_precision(
     InputError
         A wrong option, or data of another size.
     """
-    check_at_least("bootstrap", n_replicas, 2)
+    check_at_least("n_replicas", n_replicas, 2)
     samples = cluster_bootstrap(
         dataset, n_replicas, identity_threshold=identity_threshold, rng=check_generator(rng)
     )
@@ -168,7 +177,7 @@ def null_scores(
     InputError
         A wrong option, or data of another size.
     """
-    check_at_least("null", n_shuffles, 1)
+    check_at_least("n_shuffles", n_shuffles, 1)
     streams = check_generator(rng).spawn(n_shuffles)
     samples = [uncorrelated_columns(dataset, stream) for stream in streams]
     scores: list[Array] = []

@@ -20,7 +20,14 @@ from pottsattn._core.validate import InputError, check_at_least, check_positive
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import average_product_correction, frobenius_score
 
-__all__ = ["ContactRanking", "Precision", "rank_contacts", "read_distances", "score_map"]
+__all__ = [
+    "ContactRanking",
+    "Precision",
+    "missing_columns",
+    "rank_contacts",
+    "read_distances",
+    "score_map",
+]
 
 Array = NDArray[np.float64]
 
@@ -153,6 +160,14 @@ def rank_contacts(
         frobenius[i, j],
         fit.length,
     )
+
+
+def missing_columns(fit: FitResult) -> list[int]:
+    """Return original column numbers between the first and the last that the fit does not have."""
+    if fit.columns is None:
+        return []
+    kept = set(fit.columns.tolist())
+    return [column for column in range(min(kept), max(kept)) if column not in kept]
 
 
 def read_distances(path: str | os.PathLike[str]) -> dict[tuple[int, int], float]:

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+N_SHOWN = 5  # mutations at either end, in words
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,28 @@ class MutationScan:
             "exponent_change": self.exponent_change,
             "pseudo_log_likelihood_change": self.pseudo_log_likelihood_change,
         }
+
+    def __str__(self) -> str:
+        """Return the mutations that the model likes most and least."""
+        change = self.exponent_change.copy()
+        change[np.arange(len(change)), self.wild_type] = np.nan
+        order = np.argsort(change, axis=None)[: np.isfinite(change).sum()]  # NaN comes last
+        letters = self.letters
+
+        def shown(chosen: NDArray[np.intp]) -> str:
+            places = (np.unravel_index(at, change.shape) for at in chosen)
+            return ", ".join(
+                f"{letters[self.wild_type[i]]}{self.columns[i]}{letters[a]} {change[i, a]:+.2f}"
+                for i, a in places
+            )
+
+        n_better = int((change > 0.0).sum())
+        return (
+            f"{change.size - len(change)} mutations of {len(change)} sites, {n_better} raise -H; "
+            "change of -H, in k_B T:\n"
+            f"  largest   {shown(order[::-1][:N_SHOWN])}\n"
+            f"  smallest  {shown(order[:N_SHOWN])}"
+        )
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write one row per site and state; `is_wild_type` marks those that change nothing."""

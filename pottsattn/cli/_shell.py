@@ -43,6 +43,16 @@ __all__ = [
 ]
 
 DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz)"
+OTHER_NAMES = {  # of arguments on the command line, beyond n_heads: --heads
+    "alphas": "alpha",
+    "gap_policy": "gaps",
+    "mask_fraction": "mask_ratio",
+    "max_steps": "steps",
+    "n_replicas": "bootstrap",
+    "n_shuffles": "null",
+    "rng": "seed",
+    "thin_by": "thin",
+}
 QUOTES = "'\""
 DONE, WRONG_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 3, 130
 
@@ -181,21 +191,22 @@ def _reading_options(arguments: argparse.Namespace, path: str) -> dict[str, Any]
 def in_options(message: str, parser: argparse.ArgumentParser) -> str:
     """Return a message of the library with the options of a command for its arguments.
 
-    The library sets arguments between backticks, with a value as in `gaps='state'`, and begins
-    the message of a check with them. An option is known by its `dest`.
+    The library sets arguments between backticks, with a value as in `gap_policy='state'`, and
+    begins the message of a check with them. What is no option of the command stays as it is.
     """
     options = {action.dest: action.option_strings for action in parser._actions}
 
-    def translate(found: re.Match[str]) -> str:
-        names = options.get(found["name"] or found["checked"])
-        if not names:
+    def translated(found: re.Match[str]) -> str:
+        name = found["name"] or found["checked"]
+        candidates = (name, name.removeprefix("n_"), OTHER_NAMES.get(name, ""))
+        option = next((options[one][0] for one in candidates if options.get(one)), None)
+        if option is None:
             return found[0]
         value = found["value"]
-        return names[0] if value in (None, "True") else f"{names[0]} {value.strip(QUOTES)}"
+        return option if value in (None, "True") else f"{option} {value.strip(QUOTES)}"
 
-    return re.sub(
-        r"`(?P<name>\w+)(=(?P<value>[^`]+))?`|^(?P<checked>\w+)(?= must )", translate, message
-    )
+    pattern = r"`(?P<name>\w+)(=(?P<value>[^`]+))?`|^(?P<checked>\w+)(?= must )"
+    return re.sub(pattern, translated, message)
 
 
 def say_source(arguments: argparse.Namespace, dataset: SequenceDataset | SequenceFile) -> None:

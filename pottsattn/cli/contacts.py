@@ -59,7 +59,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _contacts(arguments: argparse.Namespace) -> int:
-    from pottsattn.analysis.contacts import rank_contacts, read_distances
+    from pottsattn.analysis.contacts import missing_columns, rank_contacts, read_distances
     from pottsattn.fitting.result import FitResult
 
     _check_refits(arguments)
@@ -72,7 +72,7 @@ def _contacts(arguments: argparse.Namespace) -> int:
         "with_gap": arguments.with_gap,
     }
     ranking = rank_contacts(fit, **how)
-    missing = _missing_columns(fit)
+    missing = missing_columns(fit)
     report: dict[str, Any] = {
         "file": arguments.out,
         "precision": None,
@@ -118,18 +118,10 @@ def _check_refits(arguments: argparse.Namespace) -> None:
     if arguments.data is not None and not wanted:
         raise InputError("--data is for --bootstrap and --null; leave it out")
     for name, least in (("bootstrap", 2), ("null", 1)):
-        if name in wanted:
-            check_at_least(name, getattr(arguments, name), least)
+        if name in wanted:  # before the ranking is written
+            check_at_least(f"--{name}", getattr(arguments, name), least)
     if "bootstrap" in wanted and arguments.distances is None:
         raise InputError("--bootstrap gives errors of the precision: it needs --distances")
-
-
-def _missing_columns(fit: Any) -> list[int]:
-    """Return original column numbers between the first and the last that the fit does not have."""
-    if fit.columns is None:
-        return []
-    kept = set(fit.columns.tolist())
-    return [column for column in range(min(kept), max(kept)) if column not in kept]
 
 
 def _null(
@@ -140,16 +132,10 @@ def _null(
     with bar("null", "fit") as progress:
         null = null_scores(fit, data, n_shuffles=arguments.null, progress=progress, **shared)
     ranking.to_csv(arguments.out, known, null.n_expected(ranking.score))
-    n_above = null.n_above(ranking.score)
-    report = {
-        "n_fits": len(null.scores),
-        "highest_score": null.highest,
-        "n_above": n_above,
-        "converged": null.converged,
-    }
+    report = null.to_dict(ranking.score)
     return report, (
-        f"\n{n_above} pairs score above {null.highest:.3g}, the highest of {len(null.scores)} fits "
-        "to columns without correlations"
+        f"\n{report['n_above']} pairs score above {null.highest:.3g}, the highest of "
+        f"{report['n_fits']} fits to columns without correlations"
         + ("" if null.converged else f"; NOT all converged: {null.message}")
     )
 

@@ -6,7 +6,6 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
     DONE,
     add_command,
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pottsattn.analysis.scoring import MutationScan
     from pottsattn.fitting.result import FitResult
 
 __all__ = ["add_parser"]
@@ -50,9 +48,6 @@ def add_parser(commands: Any) -> None:
     add_data_options(mutations, weighted=False)
 
 
-N_SHOWN = 5
-
-
 def _mutations(arguments: argparse.Namespace) -> int:
     from pottsattn.analysis.scoring import scan_mutations
     from pottsattn.fitting.result import FitResult
@@ -71,7 +66,7 @@ def _mutations(arguments: argparse.Namespace) -> int:
         scan.to_csv(arguments.csv)
         written["csv"] = arguments.csv
     report = {"fit": arguments.fit, "figure": None, "csv": None, **written, **scan.to_dict()}
-    say(arguments, report, "\n".join([*_extremes(scan), *written_files(written)]))
+    say(arguments, report, "\n".join([str(scan), *written_files(written)]))
     return DONE
 
 
@@ -82,38 +77,8 @@ def _wild_type(arguments: argparse.Namespace, fit: FitResult) -> NDArray[np.uint
     wanted = arguments.sequence
     if arguments.data is not None:
         dataset = read_like(arguments, arguments.data, fit)
-        places = [
-            at for at, name in enumerate(dataset.names) if wanted in (name, *name.split()[:1])
-        ]
-        if len(places) != 1:
-            found = f"{len(places)} sequences are" if places else "no sequence is"
-            raise InputError(f"{found} named {wanted!r} in {arguments.data}; expected one")
-        return states_for(fit, dataset.take(places))[0]
+        return states_for(fit, dataset.named(wanted))[0]
     if os.path.isfile(wanted):
         dataset = read_like(arguments, wanted, fit)
         return states_for(fit, dataset.take([0]))[0]
     return states_of(fit, wanted)
-
-
-def _extremes(scan: MutationScan) -> list[str]:
-    """Return lines on the mutations that the model likes most and least."""
-    import numpy as np
-
-    letters, change = scan.letters, scan.exponent_change.copy()
-    change[np.arange(len(change)), scan.wild_type] = np.nan
-    order = np.argsort(change, axis=None)[: np.isfinite(change).sum()]  # NaN comes last
-
-    def shown(chosen: NDArray[np.intp]) -> str:
-        places = (np.unravel_index(at, change.shape) for at in chosen)
-        return ", ".join(
-            f"{letters[scan.wild_type[i]]}{scan.columns[i]}{letters[a]} {change[i, a]:+.2f}"
-            for i, a in places
-        )
-
-    n_better = int((change > 0.0).sum())
-    return [
-        f"{change.size - len(change)} mutations of {len(change)} sites, {n_better} raise -H; "
-        "change of -H, in k_B T:",
-        f"  largest   {shown(order[::-1][:N_SHOWN])}",
-        f"  smallest  {shown(order[:N_SHOWN])}",
-    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
     DONE,
     NOT_CONVERGED,
@@ -112,21 +111,30 @@ def _sample(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from pottsattn.data.reading import read_dataset
+    from pottsattn.files import build_model, read_labels
     from pottsattn.sampling.sampler import Schedule, Tempering, sample_to_file
+    from pottsattn.sampling.schedule import N_LADDERS
 
     check_output(arguments.out, arguments.model, arguments.edges, arguments.initial)
     generator = np.random.default_rng(arguments.seed)
-    model = _model(arguments, generator)
-    if arguments.inverse_temperature != 1.0:
-        model = model.scaled(arguments.inverse_temperature)
+    model = build_model(
+        model=arguments.model,
+        edges=arguments.edges,
+        ensemble=arguments.ensemble,
+        length=arguments.length,
+        n_states=arguments.states,
+        coupling_scale=arguments.coupling_scale,
+        inverse_temperature=arguments.inverse_temperature,
+        rng=generator,
+    )
     n_chains = arguments.chains
     if n_chains is None:
-        n_chains = 8 if arguments.tempering else 64
+        n_chains = N_LADDERS if arguments.tempering else Schedule.n_chains
     schedule = Schedule(n_chains, arguments.warmup, arguments.thin, arguments.move, arguments.start)
     initial = None
     if arguments.initial is not None:
         initial = read_dataset(arguments.initial, n_states=model.n_states).sequences
-    labels = None if arguments.model is None else _labels(arguments.model)
+    labels = None if arguments.model is None else read_labels(arguments.model)
     facts: dict[str, Any] = {"seed": arguments.seed}
     if arguments.model is not None:
         facts["source"] = {"file": arguments.model}
@@ -187,55 +195,3 @@ def _describe(result: SampleResult, arguments: argparse.Namespace) -> str:
         f"{result.seconds:.1f} s"
     )
     return "\n".join(lines)
-
-
-def _labels(path: str) -> dict[str, Any]:
-    """Return what the states and columns of a model mean, where its file says so."""
-    from pottsattn.files import load
-
-    source = load(path)
-    names = ("alphabet", "gap_index", "columns")
-    return {name: getattr(source, name) for name in names if hasattr(source, name)}
-
-
-def _model(arguments: argparse.Namespace, generator: Any) -> Any:
-    from pottsattn._core.validate import check_choice
-    from pottsattn.model.ensembles import ENSEMBLES
-
-    if arguments.edges is not None:
-        return _graph(arguments)
-    sizes = {
-        "--length": arguments.length,
-        "--states": arguments.states,
-        "--coupling-scale": arguments.coupling_scale,
-    }
-    if arguments.model is not None:
-        from pottsattn.files import load_model
-
-        options = {**sizes, "--ensemble": arguments.ensemble}
-        given = [name for name, value in options.items() if value is not None]
-        if given:
-            raise InputError(f"--model brings its own sizes, leave out {', '.join(given)}")
-        return load_model(arguments.model)
-    missing = [name for name, value in sizes.items() if value is None]
-    if missing:
-        raise InputError(f"sample needs {', '.join(missing)}, or --model FILE")
-    name = check_choice("ensemble", arguments.ensemble or "sk-potts", list(ENSEMBLES))
-    return ENSEMBLES[name](arguments.length, arguments.states, arguments.coupling_scale, generator)
-
-
-def _graph(arguments: argparse.Namespace) -> Any:
-    from pottsattn.model.graph import read_edges
-    from pottsattn.model.potts import PottsModel
-
-    others = {"--model": arguments.model, "--ensemble": arguments.ensemble}
-    given = [name for name, value in others.items() if value is not None]
-    if given:
-        raise InputError(f"--edges is a model of its own, leave out {', '.join(given)}")
-    if arguments.states is None:
-        raise InputError("sample --edges needs --states")
-    edges, strengths = read_edges(arguments.edges)
-    scale = 1.0 if arguments.coupling_scale is None else arguments.coupling_scale
-    return PottsModel.from_edges(
-        edges, n_states=arguments.states, strengths=scale * strengths, length=arguments.length
-    )

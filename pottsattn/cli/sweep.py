@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from contextlib import contextmanager
 from typing import Any
 
-from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, bar, check_output, say
 
 __all__ = ["add_parser"]
@@ -33,14 +29,16 @@ def add_parser(commands: Any) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
+    from pottsattn._core.executors import open_executor
     from pottsattn.studies.sweep.config import read_config
     from pottsattn.studies.sweep.run import run_sweep
 
-    if arguments.workers is not None and arguments.dask is not None:
-        raise InputError("give either --workers N or --dask ADDRESS, not both")
     check_output(arguments.out, arguments.config)
     config = read_config(arguments.config, first_seed=arguments.seed)
-    with _executor(arguments) as executor, bar("sweep", "fit") as progress:
+    n_workers = arguments.workers
+    if n_workers is None and arguments.dask is None:
+        n_workers = arguments.threads
+    with open_executor(n_workers, arguments.dask) as executor, bar("sweep", "fit") as progress:
         result = run_sweep(config, arguments.out, executor=executor, progress=progress)
     report = result.to_dict()
     text = (
@@ -53,16 +51,3 @@ def _sweep(arguments: argparse.Namespace) -> int:
         text += f"; {report['n_not_converged']} did NOT converge"
     say(arguments, report, text)
     return DONE if result.converged else NOT_CONVERGED
-
-
-@contextmanager
-def _executor(arguments: argparse.Namespace) -> Iterator[Executor]:
-    from pottsattn._core.executors import LocalProcesses, dask_executor
-
-    if arguments.dask is not None:
-        with dask_executor(arguments.dask) as executor:
-            yield executor
-        return
-    n_workers = arguments.threads if arguments.workers is None else arguments.workers
-    with LocalProcesses(n_workers) as processes:
-        yield processes

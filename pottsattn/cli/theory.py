@@ -60,8 +60,6 @@ def add_parser(commands: Any) -> None:
 
 
 def _theory(arguments: argparse.Namespace) -> int:
-    import numpy as np
-
     from pottsattn.theory.curve import learning_curve
     from pottsattn.theory.optimum import optimal_mask_fraction, optimal_ridge
 
@@ -101,10 +99,7 @@ def _theory(arguments: argparse.Namespace) -> int:
         else:
             curve.save(arguments.out)
     say(arguments, curve.to_dict(), _table(curve))
-    # "No interior optimum" is an answer; an unsolved fixed point or no paramagnetic phase is not.
-    best = curve.mask_fraction if seeks_fraction else curve.ridge
-    is_answer = curve.converged | (np.isnan(best) & np.isfinite(curve.bayes_loss))
-    return DONE if bool(is_answer.all()) else NOT_CONVERGED
+    return DONE if curve.is_answered.all() else NOT_CONVERGED
 
 
 def _table(curve: Any) -> str:

@@ -40,23 +40,14 @@ def add_parser(commands: Any) -> None:
 def _weights(arguments: argparse.Namespace) -> int:
     import time
 
-    from pottsattn.data.alignment.identity import sequence_weights
+    from pottsattn.data.reading import weights_of
     from pottsattn.data.weights import check_weights_path, write_weights
 
     check_weights_path(arguments.out)
     check_output(arguments.out, arguments.data, arguments.weights)
     started = time.perf_counter()
     dataset = read_data(arguments, arguments.data)
-    weights, source = dataset.weights, "given"
-    if arguments.weights is None:
-        source = "stored"
-        if "identity_threshold" in dataset.origin or weights is None:
-            source = f"at identity {arguments.identity_threshold:g}"
-        if weights is None:
-            weights = sequence_weights(
-                dataset.sequences, arguments.identity_threshold, n_threads=arguments.threads
-            )
-    assert weights is not None
+    weights, source = weights_of(dataset, arguments.identity_threshold, n_threads=arguments.threads)
     write_weights(arguments.out, weights)
     effective_size = float(weights.sum())
     report = {

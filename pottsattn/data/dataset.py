@@ -162,7 +162,9 @@ class SequenceDataset(WeightedSequences):
     def refuse_ignored_gaps(self, what: str) -> None:
         """Raise InputError if gaps are ignored: `what` takes complete sequences."""
         if self.ignores_gaps:
-            raise InputError(f"{what} cannot ignore gaps; keep them as a state (--gaps state)")
+            raise InputError(
+                f"{what} cannot ignore gaps; keep them as a state (`gap_policy='state'`)"
+            )
 
     def site_frequencies(self) -> NDArray[np.float64]:
         """Return f_i(a), weighted, shape (length, n_states).
@@ -211,6 +213,20 @@ class SequenceDataset(WeightedSequences):
         weights = None if self.weights is None else self.weights[chosen]
         names = tuple(np.array(self.names, dtype=object)[chosen]) if self.names else ()
         return replace(self, sequences=self.sequences[chosen], weights=weights, names=names)
+
+    def named(self, name: str) -> SequenceDataset:
+        """Return the data set of the one sequence with this name, or this first word of it.
+
+        Raises
+        ------
+        InputError
+            There is none, or more than one.
+        """
+        places = [at for at, one in enumerate(self.names) if name in (one, *one.split()[:1])]
+        if len(places) != 1:
+            found = f"{len(places)} sequences are" if places else "no sequence is"
+            raise InputError(f"{found} named {name!r} in these data; expected one")
+        return self.take(places)
 
     def on_columns(self, columns: ArrayLike) -> SequenceDataset:
         """Return the data set of the sites with these column numbers, in their order.

@@ -21,7 +21,7 @@ from pottsattn.data.alignment.records import FORMATS, alignment_format
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.weights import check_weights_path, read_weights
 
-__all__ = ["read_dataset", "read_like"]
+__all__ = ["read_dataset", "read_like", "weights_of"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -143,6 +143,26 @@ def read_like(
         return dataset.on_columns(like.columns)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def weights_of(
+    dataset: SequenceDataset, identity_threshold: float = 0.8, *, n_threads: int | None = None
+) -> tuple[NDArray[np.float64], str]:
+    """Return the weights of what `read_dataset` returned, (n_sequences,), and where they are from.
+
+    They are "given" by a file of weights, "stored" with the data, or computed "at identity X", by
+    `read_dataset` or here.
+    """
+    weights = dataset.weights
+    if weights is not None and "weights" in dataset.origin:
+        return weights, "given"
+    if weights is not None and "identity_threshold" not in dataset.origin:
+        return weights, "stored"
+    if weights is None:
+        from pottsattn.data.alignment.identity import sequence_weights
+
+        weights = sequence_weights(dataset.sequences, identity_threshold, n_threads=n_threads)
+    return weights, f"at identity {dataset.origin.get('identity_threshold', identity_threshold):g}"
 
 
 def _read(

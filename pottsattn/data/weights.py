@@ -115,7 +115,7 @@ def read_weights(path: str | os.PathLike[str], n_sequences: int) -> NDArray[np.f
     if len(column) != n_sequences:
         raise InputError(
             f"{path} holds {len(column)} weights, the data {n_sequences} sequences; weights belong "
-            "to the sequences that are kept, read with the same --unknown"
+            "to the sequences that are kept, read with the same `unknown`"
         )
     try:
         weights = check_weights(column, n_sequences)

@@ -63,7 +63,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_at_least("instances", self.n_instances, 1)
+        check_at_least("n_instances", self.n_instances, 1)
         if not set(self.alphas) <= set(CURVE_ALPHAS):
             raise InputError(f"alphas must be among {CURVE_ALPHAS}")
 

@@ -8,8 +8,9 @@ from itertools import pairwise
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
 from pottsattn.sampling.engine import MOVES
 
-__all__ = ["STARTS", "Schedule", "Tempering"]
+__all__ = ["N_LADDERS", "STARTS", "Schedule", "Tempering"]
 
+N_LADDERS = 8  # enough with `Tempering`: each is many chains
 STARTS = ("random", "ordered", "annealed", "two")
 
 
@@ -41,9 +42,9 @@ class Schedule:
     start: str = "random"
 
     def __post_init__(self) -> None:
-        check_at_least("chains", self.n_chains, 1)
-        check_at_least("warmup", self.n_warmup, 0)
-        check_at_least("thin", self.thin_by, 1)
+        check_at_least("n_chains", self.n_chains, 1)
+        check_at_least("n_warmup", self.n_warmup, 0)
+        check_at_least("thin_by", self.thin_by, 1)
         check_choice("move", self.move, MOVES)
         check_choice("start", self.start, STARTS)
         if self.start == "two" and self.n_chains < 4:

@@ -131,6 +131,17 @@ class LearningCurve:
             [mean_confidence(self.n_states, m, q) if q > 0.0 else np.nan for m, q in points]
         )
 
+    @property
+    def is_answered(self) -> NDArray[np.bool_]:
+        """Which points are solved, or known to have no optimum inside the range, (n_alphas,).
+
+        That there is none is an answer; an unsolved fixed point, or no paramagnetic phase, is not.
+        """
+        is_free = np.isnan(self.ridge) | (
+            np.isnan(self.mask_fraction) if self.mask_mode is not None else False
+        )
+        return self.converged | (is_free & np.isfinite(self.bayes_loss))
+
     def _repr_html_(self) -> str:
         points = zip(self.alpha.tolist(), self.test_loss.tolist(), strict=True)
         facts = {f"test loss at alpha {alpha:g} (nats)": loss for alpha, loss in points}

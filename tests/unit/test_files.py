@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 import pottsattn
 from fit_factory import make_fit
 from pottsattn import InputError, PottsModel, SequenceDataset
-from pottsattn.files import load, load_model
+from pottsattn.files import build_model, load, load_model, read_labels
 from pottsattn.fitting.result import FitResult
 from pottsattn.studies.sweep.table import SweepTable
 from pottsattn.theory.curve import LearningCurve, learning_curve
@@ -70,3 +70,30 @@ def test_unknown_formats_are_named(files):
         file.attrs["format"] = "pottsattn.novel/1"
     with pytest.raises(InputError, match=r"holds pottsattn\.novel, which this version cannot read"):
         load(files / "model")
+
+
+def test_a_model_is_built_from_a_file_a_graph_or_an_ensemble(files, tmp_path):
+    (tmp_path / "edges.txt").write_text("0 1 2.0\n1 2\n")
+    graph = build_model(edges=tmp_path / "edges.txt", n_states=3, coupling_scale=0.5, length=4)
+    assert_allclose(graph.couplings.row(0)[1], np.eye(3))
+    stored = build_model(model=files / "model", inverse_temperature=2.0)
+    assert_allclose(stored.fields, 2.0 * load_model(files / "model").fields)
+    sizes = {"length": 8, "n_states": 3, "coupling_scale": 1.0}
+    assert build_model(**sizes, rng=0).ensemble == "sk-potts"
+    assert build_model(**sizes, ensemble="chain").ensemble == "chain"
+    assert read_labels(files / "sequences")["gap_index"] is None
+    assert read_labels(files / "model") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({}, "needs `length`, `n_states`, `coupling_scale`"),
+        ({"model": "m.h5", "length": 3}, "`model` brings its own sizes, leave out `length`"),
+        ({"edges": "e.txt", "ensemble": "chain"}, "leave out `ensemble`"),
+        ({"edges": "e.txt"}, "`edges` needs `n_states`"),
+    ],
+)
+def test_a_model_that_is_not_told_is_refused(arguments, text):
+    with pytest.raises(InputError, match=text):
+        build_model(**arguments)

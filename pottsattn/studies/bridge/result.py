@@ -224,7 +224,7 @@ def _header(bridge: Bridge) -> str:
     known = bridge.settings
     used = f"{known['n_used']} sequences"
     if known["n_used"] < known["n_given"]:
-        used = f"a random {known['n_used']} of {known['n_given']} sequences (--max-sequences)"
+        used = f"a random {known['n_used']} of {known['n_given']} sequences (max_sequences)"
     return (
         f"{used}, {known['length']} sites, {known['n_states']} states: {known['n_train']} to fit, "
         f"{known['n_held_out']} held out by {known['split_by']}\n"

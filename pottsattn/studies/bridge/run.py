@@ -129,7 +129,7 @@ def bridge(
     dataset.refuse_ignored_gaps("the bridge")
     check_choice("fields", fields, ("learned", "none"))
     check_choice("color_similarity", color_similarity, ("identity", "learned"))
-    check_at_least("heads", n_heads, 1)
+    check_at_least("n_heads", n_heads, 1)
     if n_heads > 1 and color_similarity == "identity":
         raise InputError(f"{n_heads} heads with color_similarity 'identity' are one; use 'learned'")
     check_at_least("max_sequences", max_sequences, 2)

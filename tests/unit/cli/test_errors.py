@@ -297,7 +297,7 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{TRANSFORMER} --ridge 1", "--ridge applies to .*, not to transformer"),
         (f"{TRANSFORMER} --heads 3 --width 8", "width must be a multiple of n_heads 3, got 8"),
         (f"{TRANSFORMER} --variant novel", "variant must be one of vanilla"),
-        (f"{TRANSFORMER} --layers 0", "n_layers must be at least 1"),
+        (f"{TRANSFORMER} --layers 0", "--layers must be at least 1"),
         ("compare network.h5 --test other-length.h5", r"network.h5 .*= \(8, 3\), the test data"),
         ("compare no-readout.h5 --test data.h5", r"no-readout.h5: damaged .*readout\.weight"),
         ("compare no-sizes.h5 --test data.h5", "no-sizes.h5: damaged or incomplete"),
@@ -323,10 +323,10 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         ("fit good.fasta --method plm --out out.h5 --identity-threshold 2", "at most 1"),
         # sample
         ("sample --sequences 5 --out out.h5", "needs --length, --states, --coupling-scale"),
-        (f"{SAMPLE} --length 1", "length must be at least 2"),
-        (f"{SAMPLE} --states 1", "n_states must be at least 2"),
-        (f"{SAMPLE} --states 300", "n_states must be at most 256"),
-        (f"{SAMPLE} --sequences 0", "n_sequences must be at least 1"),
+        (f"{SAMPLE} --length 1", "--length must be at least 2"),
+        (f"{SAMPLE} --states 1", "--states must be at least 2"),
+        (f"{SAMPLE} --states 300", "--states must be at most 256"),
+        (f"{SAMPLE} --sequences 0", "--sequences must be at least 1"),
         (f"{SAMPLE} --coupling-scale nan", "--coupling-scale must be finite"),
         (f"{SAMPLE} --coupling-scale -1", "--coupling-scale must not be negative"),
         (f"{SAMPLE} --coupling-scale 1e300", "couplings must be finite"),
@@ -354,10 +354,10 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{THEORY} --ridge 0.1 --optimum ridge", "either --ridge or --optimum"),
         (f"{THEORY} --optimum alpha", "optimum must be one of ridge"),
         (f"{THEORY} --ridge -1", "ridge must be at least 0"),
-        (f"{THEORY} --ridge 0.1 --alpha 0", "alphas must be above 0"),
-        (f"{THEORY} --ridge 0.1 --alpha 1 nan", "alphas must be finite"),
+        (f"{THEORY} --ridge 0.1 --alpha 0", "--alpha must be above 0"),
+        (f"{THEORY} --ridge 0.1 --alpha 1 nan", "--alpha must be finite"),
         (f"{THEORY} --ridge 0.1 --alpha", "--alpha: expected at least one argument"),
-        (f"{THEORY} --ridge 0.1 --states 1", "n_states must be at least 2"),
+        (f"{THEORY} --ridge 0.1 --states 1", "--states must be at least 2"),
         (f"{THEORY} --ridge 0.1 --coupling-scale inf", "--coupling-scale must be finite"),
         (f"{THEORY} --ridge 0.1 --estimator best", "estimator must be one of factored, full"),
         (f"{THEORY} --ridge 0.1 --mask-fraction 1", "--mask-fraction must be above 0 and below 1"),
@@ -426,7 +426,7 @@ def test_wrong_input_is_one_line(refuse, command, pattern):
         ("mask_fraction must be below 1", "--mask-fraction must be below 1"),
         ("n_states must be at least 2", "--states must be at least 2"),
         ("data.npy: n_states must be at least 2", "data.npy: n_states must be at least 2"),
-        ("give `data` or `gaps='state'`", "give --data or --gaps state"),
+        ("give `data` or `gap_policy='state'`", "give --data or --gaps state"),
         ("lines `i j [strength]`; `stream=True`", "lines `i j [strength]`; --stream"),
         ("`unheard_of` must", "`unheard_of` must"),
         ("seeds must agree", "seeds must agree"),
@@ -434,9 +434,8 @@ def test_wrong_input_is_one_line(refuse, command, pattern):
 )
 def test_arguments_are_shown_as_options(message, shown):
     parser = Parser()
-    for option in ("--mask-fraction", "--data", "--gaps", "--seed"):
+    for option in ("--mask-fraction", "--data", "--gaps", "--seed", "--states"):
         parser.add_argument(option)
-    parser.add_argument("--states", dest="n_states")
     parser.add_argument("--stream", action="store_true")
     assert in_options(message, parser) == shown
 

@@ -80,7 +80,7 @@ def test_sweep_writes_its_table_and_says_so(config, tmp_path, capsys, in_this_pr
     ("change", "options", "message"),
     [
         ("lengths = [6, 8]", (), "config.toml: the key lengths is missing"),
-        ("", ("--workers", "1", "--dask", "x"), "give either --workers N or --dask ADDRESS"),
+        ("", ("--workers", "1", "--dask", "x"), "give either --workers or --dask, not both"),
         ("", ("--workers", "0"), "workers must be at least 1, got 0"),
         ("", ("--dask", "nowhere"), "no Dask scheduler answers at nowhere"),
     ],

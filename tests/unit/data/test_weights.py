@@ -74,5 +74,5 @@ def test_weights_replace_those_of_the_data(tmp_path):
     write_weights(tmp_path / "w.csv", [0.25, 4.0])
     dataset = read_dataset(tmp_path / "a.fasta", weights=tmp_path / "w.csv")
     assert dataset.weights.tolist() == [0.25, 4.0]
-    with pytest.raises(InputError, match=r"the data 3 sequences; .*--unknown"):
+    with pytest.raises(InputError, match=r"the data 3 sequences; .*`unknown`"):
         read_dataset(tmp_path / "a.fasta", weights=tmp_path / "w.csv", unknown="gap")

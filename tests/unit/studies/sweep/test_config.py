@@ -103,7 +103,7 @@ def test_optimal_ridges_are_those_of_the_student():
         ),
         ({"n_test": "many"}, "n_test must be a whole number, got 'many'"),
         ({"sampling": {"thin": 2}}, r"unknown key 'thin' in \[sampling\] \(did you mean thin_by"),
-        ({"sampling": {"thin_by": 0}}, r"\[sampling\]: thin must be at least 1, got 0"),
+        ({"sampling": {"thin_by": 0}}, r"\[sampling\]: thin_by must be at least 1, got 0"),
         ({"sampling": 3}, r"sampling must be a table under a line \[sampling\], got 3"),
     ],
 )
