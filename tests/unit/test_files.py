@@ -5,10 +5,10 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from fit_factory import make_fit
 from numpy.testing import assert_allclose
 
 import pottsattn
-from fit_factory import make_fit
 from pottsattn import InputError, PottsModel, SequenceDataset
 from pottsattn.files import build_model, load, load_model, read_labels
 from pottsattn.fitting.result import FitResult

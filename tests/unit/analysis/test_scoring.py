@@ -6,9 +6,9 @@ import csv
 
 import numpy as np
 import pytest
+from fit_factory import make_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fit_factory import make_fit
 from pottsattn import InputError, SequenceDataset
 from pottsattn.analysis.scoring import scan_mutations, score_sequences, states_for, states_of
 from pottsattn.figures.family import figure_mutations

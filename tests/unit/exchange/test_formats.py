@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fit_factory import make_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fit_factory import make_fit
 from pottsattn import InputError, SequenceDataset, fit_pseudolikelihood
 from pottsattn.analysis.contacts import score_map
 from pottsattn.cli.main import main
