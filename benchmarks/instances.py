@@ -141,11 +141,11 @@ def data_of(name: str, seed: int) -> InstanceData:
 def settings_of(row: str, steps: int) -> tuple[HeadConfig, PretrainConfig]:
     """Return the settings of a row "loss ratio x masks"; layer: byol with layer norms."""
     loss, masks = row.split()
-    ratio, n_masks = masks.split("x")
+    fraction, number = masks.split("x")
     config = PretrainConfig(
         loss="infonce" if loss == "infonce" else "byol",
-        mask_ratio=float(ratio),
-        n_masks=int(n_masks),
+        mask_fraction=float(fraction),
+        masks=int(number),
         max_steps=steps,
     )
     return HeadConfig(norm="layer" if loss == "layer" else "batch"), config
@@ -161,7 +161,7 @@ def run_task(task: Task, out: Path) -> Scores:
             return reference(data, row, seed)
         heads, config = settings_of(row, steps)
         others = ("random",) if row == "byol .5x1" else ()  # once, for the figure
-        run = run_instances(data, None, heads, config, references=others, seed=seed, n_threads=1)
+        run = run_instances(data, None, heads, config, references=others, rng=seed, n_threads=1)
     run.save(out / "runs" / f"{name_of(task)}.h5", seed=seed)
     return {
         **run.to_dict(),
@@ -187,7 +187,7 @@ def reference(data: InstanceData, row: str, seed: int) -> Scores:
     else:
         share, config = float(ratio[0]), TrainingConfig(max_steps=STEPS)
         trained = train_masked_tokens(
-            data.train, sizes, config, mask_ratio=share, rng=seed, n_threads=1
+            data.train, sizes, config, mask_fraction=share, rng=seed, n_threads=1
         )
         scores = judge(trained.encoder, data, from_tokens=True)
     return scores

@@ -37,7 +37,7 @@ WIDTH = 64
 ENCODER = EncoderConfig(n_tokens=LENGTH, n_states=N_STATES, width=WIDTH, layer_scale=1.0)
 HEADS = HeadConfig(size=WIDTH)
 TRAINING = PretrainConfig(
-    max_steps=1200, loss="infonce", temperature=0.5, mask_ratio=0.5, n_masks=2
+    max_steps=1200, loss="infonce", temperature=0.5, mask_fraction=0.5, masks=2
 )
 SUPERVISED = TrainingConfig(max_steps=400)
 RAW_MARGIN, RANDOM_MARGIN = 0.3, 0.15
@@ -149,7 +149,7 @@ def ablation_table() -> None:
         "400 steps": (ENCODER, HEADS, replace(TRAINING, max_steps=400)),
         "width 32": (*narrow, TRAINING),
         "layer scale 0.1": (replace(ENCODER, layer_scale=0.1), HEADS, TRAINING),
-        "nothing hidden": (ENCODER, HEADS, replace(TRAINING, mask_ratio=0.0, n_masks=1)),
+        "nothing hidden": (ENCODER, HEADS, replace(TRAINING, mask_fraction=0.0, masks=1)),
         "byol": (ENCODER, HEADS, replace(TRAINING, loss="byol")),
     }
     print("changed | lin  knn  std | s")

@@ -40,7 +40,7 @@ def run_case(task: tuple[Case, int]) -> SpatialRun:
     """Train one case on one seed."""
     (n_patches, global_area, local_area, n_clusters, recipe), seed = task
     areas = random_areas(n_patches, global_area, local_area, n_clusters=n_clusters, rng=seed)
-    return train_areas(areas, recipe, seed=seed)
+    return train_areas(areas, recipe, rng=seed)
 
 
 def run_cases(cases: Sequence[Case]) -> list[list[SpatialRun]]:
@@ -75,8 +75,8 @@ def reconstruction() -> bool:
         (36, 8, 7, 2, SpatialRecipe()),
         (100, 60, 5, 3, SpatialRecipe()),
         (100, 20, 10, 3, SpatialRecipe()),
-        (144, 108, 4, 3, SpatialRecipe(n_steps=200)),
-        (144, 24, 12, 3, SpatialRecipe(n_steps=200)),
+        (144, 108, 4, 3, SpatialRecipe(max_steps=200)),
+        (144, 24, 12, 3, SpatialRecipe(max_steps=200)),
     ]
     print("masked reconstruction, 300 steps (P = 144: 200)")
     print("P,C1,Cs      gap    own global   own local    excess global  local    rate ratio   div")
@@ -125,8 +125,16 @@ def caveats() -> bool:
     rows: list[tuple[str, Case, Callable[[np.ndarray], bool]]] = [
         ("wide z", (100, 60, 5, 3, SpatialRecipe(**wide)), lambda x: (x > 0.9).all()),
         ("wide z", (100, 20, 10, 3, SpatialRecipe(**wide)), lambda x: (x > 0.8).all()),
-        ("wide z", (100, 20, 10, 3, SpatialRecipe(n_steps=1500, **wide)), lambda x: x.max() < 0.8),
-        ("wide z", (100, 12, 11, 3, SpatialRecipe(n_steps=120, **wide)), lambda x: x.min() > 0.85),
+        (
+            "wide z",
+            (100, 20, 10, 3, SpatialRecipe(max_steps=1500, **wide)),
+            lambda x: x.max() < 0.8,
+        ),
+        (
+            "wide z",
+            (100, 12, 11, 3, SpatialRecipe(max_steps=120, **wide)),
+            lambda x: x.min() > 0.85,
+        ),
         ("wide z", (100, 12, 11, 3, SpatialRecipe(**wide)), lambda x: x.max() < 0.85),
         (
             "wide z, tau 2",
@@ -146,7 +154,7 @@ def caveats() -> bool:
     good = True
     for (name, case, holds), runs in zip(rows, run_cases([row[1] for row in rows]), strict=True):
         print(
-            f"{name:14}  {sizes(case):11}  {case[4].n_steps:5}  "
+            f"{name:14}  {sizes(case):11}  {case[4].max_steps:5}  "
             f"{shown(runs, 'attention_to_global'):15}  {shown(runs, 'own_attention_local'):12}  "
             f"{shown(runs, 'diversity')}"
         )
@@ -178,7 +186,7 @@ def starts() -> bool:
 
 def phases() -> bool:
     """Which comes first for a local query, leaving the global area or finding its own."""
-    recipe = SpatialRecipe(learning_rate=2.0, n_steps=240, record_every=4)
+    recipe = SpatialRecipe(learning_rate=2.0, max_steps=240, record_every=4)
     cases: list[Case] = [(100, 60, 5, 3, recipe), (100, 20, 10, 3, recipe)]
     print("phases of a local query, small steps (learning rate .02 P)")
     print("P,C1,Cs      gap    leaves global at  finds own at  attends own at  global query at")
@@ -219,7 +227,7 @@ def positions() -> bool:
         )
         good &= 0.5 < ratios.mean() * (case[2] - 1) < 1.1
     frozen: list[Case] = [
-        (100, 60, 5, 3, SpatialRecipe(n_steps=n, train_positions=train))
+        (100, 60, 5, 3, SpatialRecipe(max_steps=n, train_positions=train))
         for train in (True, False)
         for n in (60, 120)
     ]
@@ -240,14 +248,14 @@ def mean_field() -> bool:
     good = True
     for n_patches, *pair, n_clusters in ((36, 18, 3, 2), (36, 8, 7, 2), (100, 60, 5, 3)):
         texts = []
-        for n_steps in (20, 60, 300):
+        for max_steps in (20, 60, 300):
             found, without = [], []
             for seed in SEEDS:
                 areas = random_areas(n_patches, *pair, n_clusters=n_clusters, rng=seed)
-                sampled = SpatialRecipe(n_steps=n_steps, batch_size=48)
-                averaged = SpatialRecipe(n_steps=n_steps, masks="mean-field")
-                exact = train_areas(areas, sampled, seed=seed).layer.phi
-                difference = train_areas(areas, averaged, seed=seed).layer.phi - exact
+                sampled = SpatialRecipe(max_steps=max_steps, batch_size=48)
+                averaged = SpatialRecipe(max_steps=max_steps, masks="mean-field")
+                exact = train_areas(areas, sampled, rng=seed).layer.phi
+                difference = train_areas(areas, averaged, rng=seed).layer.phi - exact
                 found.append(np.linalg.norm(difference) / np.linalg.norm(exact))
                 alone = ~_shares_several(areas)
                 without.append(
@@ -255,7 +263,7 @@ def mean_field() -> bool:
                 )
             texts.append(
                 f"{min(found):.3f}-{max(found):.3f} ({min(without):.3f}-{max(without):.3f}) "
-                f"at {n_steps} steps"
+                f"at {max_steps} steps"
             )
             good &= max(without if pair == [18, 3] else found) < 0.08
         print(f"{n_patches},{pair[0]},{pair[1]}: {', '.join(texts)}")

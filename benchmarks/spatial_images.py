@@ -35,6 +35,7 @@ from pottsattn.spatial.layer import (
     synthetic_embeddings,
 )
 from pottsattn.spatial.measures import diversity
+from pottsattn.spatial.recipe import ImageRecipe
 
 Array = NDArray[np.float64]
 RANDOM = 0.03
@@ -71,7 +72,7 @@ def measures(found: ImageAttention) -> list[float]:
     ]
 
 
-def linear_error(pixels: Array, mask_ratio: float, rng: np.random.Generator) -> float:
+def linear_error(pixels: Array, mask_fraction: float, rng: np.random.Generator) -> float:
     """Return the error of masked pixels by the best linear prediction, over the mean image's."""
     order = rng.permutation(len(pixels))
     n_test = int(0.3 * len(pixels))
@@ -80,7 +81,7 @@ def linear_error(pixels: Array, mask_ratio: float, rng: np.random.Generator) -> 
     covariance = np.cov(train.T) + 1e-4 * np.eye(train.shape[1])  # some pixels never change
     squared = of_mean = 0.0
     for image in test - mean:
-        masked = rng.permutation(len(image)) < round(mask_ratio * len(image))
+        masked = rng.permutation(len(image)) < round(mask_fraction * len(image))
         among = covariance[np.ix_(~masked, ~masked)]
         guess = covariance[np.ix_(masked, ~masked)] @ np.linalg.solve(among, image[~masked])
         squared += float(((guess - image[masked]) ** 2).sum())
@@ -159,14 +160,8 @@ def main() -> int:
     for name, (patch_size, objective, query, start) in CASES.items():
         rows = []
         for seed in seeds:
-            found = train_on_images(
-                images,
-                objective=objective,
-                patch_size=patch_size,
-                query=query,
-                start_scale=start,
-                rng=seed,
-            )
+            recipe = ImageRecipe(objective, patch_size=patch_size, query=query, start_scale=start)
+            found = train_on_images(images, recipe, rng=seed)
             first.setdefault(name, found)
             rows.append(measures(found))
             visible_mean[patch_size].append(found.visible_mean_error)

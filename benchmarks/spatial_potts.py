@@ -215,7 +215,7 @@ def check_shares(found: dict) -> Iterator[tuple[str, bool]]:
                 found[case, kind, seed] = training
                 share = training.share
                 shares[kind].append((share.global_share, share.local_share))
-            run = train_areas(areas, SpatialRecipe(n_steps=N_STEPS, record_every=1), seed=seed)
+            run = train_areas(areas, SpatialRecipe(max_steps=N_STEPS, record_every=1), rng=seed)
             found[case, "mae", seed] = run
             shares["mae"].append((run.history.own_global[-1], run.history.own_local[-1]))
         for name, values in shares.items():
@@ -279,8 +279,8 @@ def check_order() -> Iterator[tuple[str, bool]]:
         runs = []
         for seed in SEEDS:
             areas = labels_of(case, seed)
-            recipe = SpatialRecipe(n_steps=240, learning_rate=0.01 * case[0], record_every=1)
-            runs.append(train_areas(areas, recipe, seed=seed))
+            recipe = SpatialRecipe(max_steps=240, learning_rate=0.01 * case[0], record_every=1)
+            runs.append(train_areas(areas, recipe, rng=seed))
         times = [
             [getattr(run.phase_times, name) for run in runs] for name in ("decoupled", "grown")
         ]

@@ -22,7 +22,7 @@ FACES = sorted(
     for path in ROOT.rglob("__init__.pyi")
 )
 MOST_NAMES, MOST_PARAMETERS = 120, 12
-YET_LONG = ("train_masked", "fit_pseudolikelihood", "run_instances", "train_on_images")
+YET_LONG = ("train_masked", "fit_pseudolikelihood")
 PROMISED = {  # CONTRACT: other people's scripts import these
     "pottsattn": (
         "PottsModel Schedule sample SequenceDataset fit_pseudolikelihood FactoredAttention "

@@ -27,6 +27,7 @@ __all__ = [
     "check_n_states",
     "check_nonnegative",
     "check_positive",
+    "check_seed",
     "check_sequences",
     "check_weights",
     "did_you_mean",
@@ -132,6 +133,12 @@ def check_generator(rng: np.random.Generator | int | None) -> np.random.Generato
     if rng is None:
         return np.random.default_rng()
     return np.random.default_rng(check_at_least("rng", rng, 0))
+
+
+def check_seed(rng: np.random.Generator | int | None) -> int:
+    """Return the seed that `rng` stands for: an integer itself, or one that is drawn."""
+    generator = check_generator(rng)
+    return int(rng) if isinstance(rng, (int, np.integer)) else int(generator.integers(2**63))
 
 
 def check_n_states(n_states: Any) -> int:

@@ -41,8 +41,8 @@ OF_DATASETS: dict[str, Any] = {"patch_size": 2, "image_size": 16}
 OF_ENCODER = {"width": "width", "layers": "n_layers", "heads": "n_heads"}
 OF_TRAINING = {
     "loss": "loss",
-    "mask_ratio": "mask_ratio",
-    "masks": "n_masks",
+    "mask_ratio": "mask_fraction",
+    "masks": "masks",
     "steps": "max_steps",
     "batch_size": "batch_size",
     "learning_rate": "learning_rate",
@@ -148,7 +148,7 @@ def _instances(arguments: argparse.Namespace) -> int:
             heads,
             config,
             references=references,
-            seed=arguments.seed,
+            rng=arguments.seed,
             checkpoint=CheckpointFile(arguments.out, keep=True),
             device=arguments.device,
             n_threads=arguments.threads,

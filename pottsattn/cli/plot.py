@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
         "runs: one, its time courses, or with --maps its attention over training; several on the "
         "same areas, their maps side by side; else own-area attention against the gap. Instance "
         "runs: one, its vectors, class attention and training, or with --maps class attention by "
-        "class; several, probes against the mask ratio, or against the length of the training.",
+        "class; several, probes against the mask fraction, or against the length of the training.",
     )
     plot.add_argument("files", nargs="+", metavar="FILE", help="files of pottsattn")
     plot.add_argument("--out", required=True, metavar="FIG", help="figure: .png, .pdf or .svg")

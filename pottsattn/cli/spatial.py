@@ -113,10 +113,10 @@ def _spatial(arguments: argparse.Namespace) -> int:
     latents = arguments.latent_range
     recipe = SpatialRecipe(
         objective=arguments.objective,
-        n_steps=arguments.steps,
+        max_steps=arguments.steps,
         learning_rate=arguments.learning_rate,
         batch_size=arguments.batch_size,
-        mask_ratio=arguments.mask_ratio,
+        mask_fraction=arguments.mask_ratio,
         latent_range=None if latents is None else (latents[0], latents[1]),
         temperature=arguments.temperature,
         masks=arguments.masks,
@@ -129,7 +129,7 @@ def _spatial(arguments: argparse.Namespace) -> int:
         run = train_areas(
             areas,
             recipe,
-            seed=arguments.seed,
+            rng=arguments.seed,
             checkpoint=CheckpointFile(arguments.out, keep=True),
             progress=progress,
         )

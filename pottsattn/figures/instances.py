@@ -33,7 +33,7 @@ __all__ = [
     "plot_embeddings",
     "plot_feature_spread",
     "plot_loss",
-    "plot_mask_ratios",
+    "plot_mask_fractions",
     "plot_training_lengths",
 ]
 
@@ -184,7 +184,7 @@ def figure_run(run: InstanceRun) -> list[Axes]:
     return axes
 
 
-def plot_mask_ratios(
+def plot_mask_fractions(
     runs: Sequence[InstanceRun], ax: Axes | None = None, *, score: str = "linear_probe"
 ) -> Axes:
     """Draw a score against the share of hidden tokens, a line for every loss and number of masks.
@@ -202,17 +202,17 @@ def plot_mask_ratios(
     _check_same_source(runs)
     ax = ax or new_figure()[0]
     styles = _line_styles(runs)
-    for (loss, norm, n_masks), group in _grouped(runs, _line_of).items():
+    for (loss, norm, masks), group in _grouped(runs, _line_of).items():
         points = [
             (ratio, *_mean(same, score))
             for (ratio,), same in _grouped(
-                group, lambda run: (run.config["training"]["mask_ratio"],)
+                group, lambda run: (run.config["training"]["mask_fraction"],)
             ).items()
         ]
-        _draw_line(ax, sorted(points), **styles[loss, norm, n_masks])
+        _draw_line(ax, sorted(points), **styles[loss, norm, masks])
     _draw_references(runs, score, ax)
     ax.set_xlim(-0.04, 1.04)
-    ax.set_xlabel("share of hidden tokens, mask ratio")
+    ax.set_xlabel("share of hidden tokens, mask fraction")
     ax.set_ylabel(SCORES[score])
     _legend_below(ax)
     return ax
@@ -277,7 +277,7 @@ def figure_instance_runs(runs: Sequence[InstanceRun], *, maps: bool = False) -> 
 
     One run: vectors, class attention, loss and feature spread, or with `maps` class attention by
     class. Several: learning curves if the same settings were trained for different numbers of
-    steps, else linear probe and nearest neighbors against the mask ratio.
+    steps, else linear probe and nearest neighbors against the mask fraction.
 
     Raises
     ------
@@ -295,19 +295,19 @@ def figure_instance_runs(runs: Sequence[InstanceRun], *, maps: bool = False) -> 
     if max(map(len, lengths)) > 1:
         return figure_training_lengths(runs)
     axes = new_figure(2, width=4.6, height=4.0)
-    plot_mask_ratios(runs, axes[0])
-    plot_mask_ratios(runs, axes[1], score="knn")
+    plot_mask_fractions(runs, axes[0])
+    plot_mask_fractions(runs, axes[1], score="knn")
     return axes
 
 
 def _line_of(run: InstanceRun) -> Settings:
     """Return (loss, norm of the heads, number of masks); no mask at all is one."""
     training = run.config["training"]
-    return training["loss"], run.config["heads"]["norm"], training["n_masks"]
+    return training["loss"], run.config["heads"]["norm"], training["masks"]
 
 
 def _curve_of(run: InstanceRun) -> Settings:
-    return (*_line_of(run), run.config["training"]["mask_ratio"])
+    return (*_line_of(run), run.config["training"]["mask_fraction"])
 
 
 def _grouped(
@@ -341,9 +341,9 @@ def _line_styles(
     return styles
 
 
-def _masks(n_masks: int, ratio: float | None = None) -> str:
-    count = "1 mask" if n_masks == 1 else f"{n_masks} masks"
-    return count if ratio is None else f"{100 * ratio:.0f} % x {n_masks}"
+def _masks(masks: int, ratio: float | None = None) -> str:
+    count = "1 mask" if masks == 1 else f"{masks} masks"
+    return count if ratio is None else f"{100 * ratio:.0f} % x {masks}"
 
 
 def _mean(runs: Sequence[InstanceRun], score: str) -> tuple[float, float]:
@@ -398,8 +398,8 @@ def _check_same_source(runs: Sequence[InstanceRun]) -> None:
 
 
 def _title(run: InstanceRun) -> str:
-    loss, _, n_masks, ratio = _curve_of(run)
-    return f"{run.source}: {LOSS_NAMES[loss]}, {_masks(n_masks, ratio)}"
+    loss, _, masks, ratio = _curve_of(run)
+    return f"{run.source}: {LOSS_NAMES[loss]}, {_masks(masks, ratio)}"
 
 
 def _class_colors(number: int) -> list[Any]:

@@ -217,7 +217,7 @@ class Encoder(nn.Module):
         inputs
             States, integers of shape (B, n_tokens), or patches, (B, n_tokens, patch_dim).
         visible
-            Numbers of the tokens that are seen, (n_masks, B, n_visible): all masks go through the
+            Numbers of the tokens that are seen, (masks, B, n_visible): all masks go through the
             encoder in one batch, mask-major. All tokens are seen if left out.
         hidden, mask_token
             Tokens whose content is replaced by a vector, (B, n_tokens) of bool and (width,), while
@@ -228,7 +228,7 @@ class Encoder(nn.Module):
         Returns
         -------
         tuple of Tensor
-            (n_masks * B, width) and (n_masks * B, n_visible, width).
+            (masks * B, width) and (masks * B, n_visible, width).
         """
         tokens = self._embed(inputs, visible, hidden, mask_token)
         gathered, _ = self._gather(tokens, drop_generator)
@@ -270,7 +270,7 @@ class Encoder(nn.Module):
         positions = self.positions
         if visible is not None:
             rows = torch.arange(len(inputs), device=inputs.device)[:, None]
-            inputs = inputs[rows, visible].flatten(0, 1)  # (n_masks * B, n_visible, ...)
+            inputs = inputs[rows, visible].flatten(0, 1)  # (masks * B, n_visible, ...)
             positions = positions[visible].flatten(0, 1)
         content = self.embedding(inputs)
         if hidden is not None and mask_token is not None:

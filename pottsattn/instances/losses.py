@@ -28,11 +28,11 @@ def byol(predictions: Tensor, targets: Tensor) -> Tensor:
     Parameters
     ----------
     predictions
-        Of the student, shape (n_masks, B, size).
+        Of the student, shape (masks, B, size).
     targets
         Of the teacher, shape (B, size), without gradient.
     """
-    cosines = functional.cosine_similarity(predictions, targets[None], dim=-1)  # (n_masks, B)
+    cosines = functional.cosine_similarity(predictions, targets[None], dim=-1)  # (masks, B)
     return 2.0 - 2.0 * cosines.mean()
 
 
@@ -48,6 +48,6 @@ def infonce(predictions: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """
     predictions = functional.normalize(predictions, dim=-1)
     targets = functional.normalize(targets, dim=-1)
-    logits = predictions @ targets.mT / temperature  # (n_masks, B, B)
+    logits = predictions @ targets.mT / temperature  # (masks, B, B)
     own = torch.arange(len(targets), device=targets.device).expand(len(logits), -1)
     return 2.0 * temperature * functional.cross_entropy(logits.flatten(0, 1), own.flatten())

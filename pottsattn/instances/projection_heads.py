@@ -91,7 +91,7 @@ class Head(nn.Module):
                 nn.init.zeros_(part.bias)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Return the projections of the vectors of one or several masks, (n_masks, B, width)."""
+        """Return the projections of the vectors of one or several masks, (masks, B, width)."""
         return torch.stack([self.parts(one) for one in vectors])
 
 

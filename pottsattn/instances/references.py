@@ -80,7 +80,7 @@ def train_masked_tokens(
     encoder: EncoderConfig,
     config: TrainingConfig | None = None,
     *,
-    mask_ratio: float = 0.5,
+    mask_fraction: float = 0.5,
     rng: Rng = None,
     **options: Any,
 ) -> TrainedEncoder:
@@ -92,23 +92,23 @@ def train_masked_tokens(
         As for `pretrain`.
     config
         Steps, batches and rates; the defaults if left out.
-    mask_ratio
+    mask_fraction
         Share of the tokens that are hidden, above 0 and at most 1; at least one is.
     options
         Of `pretrain`: checkpoint, device, n_threads, progress.
     """
     given, config = as_inputs(inputs, encoder), config or TrainingConfig()
-    if check_positive("mask_ratio", mask_ratio) > 1.0:
-        raise InputError(f"mask_ratio must be at most 1, got {mask_ratio}")
+    if check_positive("mask_fraction", mask_fraction) > 1.0:
+        raise InputError(f"mask_fraction must be at most 1, got {mask_fraction}")
 
     def make(generator: torch.Generator, workers: Any) -> _MaskedTokens:
-        return _MaskedTokens(encoder, mask_ratio, generator)
+        return _MaskedTokens(encoder, mask_fraction, generator)
 
     facts = {
         "encoder": asdict(encoder),
         "training": asdict(config),
         "objective": "masked",
-        "mask_ratio": mask_ratio,
+        "mask_fraction": mask_fraction,
     }
     return train_encoder(given, make, config, facts, rng=rng, **options)
 
@@ -136,7 +136,7 @@ class _Supervised(EncoderObjective):
 
 class _MaskedTokens(EncoderObjective):
     def __init__(
-        self, encoder: EncoderConfig, mask_ratio: float, generator: torch.Generator
+        self, encoder: EncoderConfig, mask_fraction: float, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.encoder = Encoder(encoder, generator=generator)
@@ -150,7 +150,7 @@ class _MaskedTokens(EncoderObjective):
             self.readout = _linear(encoder.width, encoder.patch_dim, generator)
         self.mask_token = nn.Parameter(torch.empty(encoder.width))
         nn.init.normal_(self.mask_token, std=TOKEN_SCALE, generator=generator)
-        self._n_hidden = max(1, round(mask_ratio * encoder.n_tokens))
+        self._n_hidden = max(1, round(mask_fraction * encoder.n_tokens))
 
     @property
     def judged(self) -> Encoder:

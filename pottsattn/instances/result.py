@@ -199,7 +199,7 @@ class InstanceRun:
                 source=str(attributes["source"]),
                 message=str(attributes["message"]),
                 resumed_from=None if at < 0 else at,
-                config=json.loads(attributes["config"]),
+                config=_of_today(json.loads(attributes["config"])),
                 scores=scores.pop("trained"),
                 references=scores,
                 mixture=mixture,
@@ -224,6 +224,13 @@ class InstanceRun:
         return html_table(f"Instances: {self.source}", shown)
 
 
+def _of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the names of today; older files have others."""
+    training = {NAMES.get(name, name): value for name, value in config["training"].items()}
+    return {**config, "training": training}
+
+
+NAMES = {"mask_ratio": "mask_fraction", "n_masks": "masks"}
 NUMBERS = (
     "raw_linear_probe", "raw_linear_probe_error", "chance", "bayes", "bayes_error", "seconds",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pottsattn._core.checkpoint import CheckpointFile, CheckpointLike
 from pottsattn._core.display import Progress
 from pottsattn._core.storage import to_json
-from pottsattn._core.validate import check_at_least, check_choice
+from pottsattn._core.validate import check_at_least, check_choice, check_seed
 from pottsattn.instances.data import InstanceData
 from pottsattn.instances.encoder import AT_ONCE, Encoder, EncoderConfig, encode
 from pottsattn.instances.probes import (
@@ -53,7 +53,7 @@ def run_instances(
     *,
     references: Sequence[str] = ("random", "supervised"),
     reference_steps: int | None = None,
-    seed: int = 0,
+    rng: np.random.Generator | int | None = 0,
     checkpoint: CheckpointLike | None = None,
     device: str = "auto",
     n_threads: int | None = None,
@@ -72,8 +72,8 @@ def run_instances(
         unknown. All start from the same weights.
     reference_steps
         Training steps of a reference; half of `config.max_steps` if left out.
-    seed
-        Of starting values, batches and masks.
+    rng
+        Generator or seed of starting values, batches and masks.
     checkpoint, device, n_threads
         As for `pretrain`.
     progress
@@ -102,6 +102,7 @@ def run_instances(
     trained_names = [name for name in names if name != "random"]
     total = config.max_steps + n_steps * len(trained_names)
     stored = CheckpointFile.of(checkpoint)
+    seed = check_seed(rng)
     options: dict[str, Any] = {"rng": seed, "device": device, "n_threads": n_threads}
     with ExitStack() as stack:
         workers = stack.enter_context(join_workers(choose_device(device)))

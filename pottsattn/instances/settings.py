@@ -75,9 +75,9 @@ class PretrainConfig(TrainingConfig):
     Attributes
     ----------
     loss : {"byol", "infonce"}
-    mask_ratio : float
+    mask_fraction : float
         Share of the tokens that each mask hides, in [0, 1).
-    n_masks : int
+    masks : int
         Masks of an instance in every step; their visible subsets are disjoint where they can be.
     temperature : float
         Of infonce.
@@ -86,8 +86,8 @@ class PretrainConfig(TrainingConfig):
     """
 
     loss: str = "byol"
-    mask_ratio: float = 0.8
-    n_masks: int = 5
+    mask_fraction: float = 0.8
+    masks: int = 5
     temperature: float = 0.2
     momentum: float = 0.99
 

@@ -120,7 +120,7 @@ class InstanceObjective(EncoderObjective):
         workers: Workers | None = None,
     ) -> None:
         super().__init__()
-        n_visible(encoder.n_tokens, config.mask_ratio, config.n_masks)
+        n_visible(encoder.n_tokens, config.mask_fraction, config.masks)
         self.settings, self._workers = config, workers or Workers()
         self.encoder = Encoder(encoder, generator=generator)
         self.projector = make_projector(encoder.width, heads, generator)
@@ -147,21 +147,21 @@ class InstanceObjective(EncoderObjective):
                     slow.lerp_(fast, rate)
 
     def draw(self, numbers: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return the visible tokens, shape (B, n_masks, n_visible)."""
+        """Return the visible tokens, shape (B, masks, n_visible)."""
         visible = visible_tokens(
             len(numbers),
             self.encoder.config.n_tokens,
-            self.settings.mask_ratio,
-            self.settings.n_masks,
+            self.settings.mask_fraction,
+            self.settings.masks,
             rng,
         )
         return visible.transpose(1, 0, 2)
 
     def forward(self, inputs: Tensor, draws: Tensor, drop_generator: Any) -> Tensor:
         """Return the loss of a batch, mean over instances and masks."""
-        visible = draws.transpose(0, 1)  # (n_masks, B, n_visible)
+        visible = draws.transpose(0, 1)  # (masks, B, n_visible)
         vectors, _ = self.encoder(inputs, visible, drop_generator=drop_generator)
-        vectors = vectors.unflatten(0, visible.shape[:2])  # (n_masks, B, width)
+        vectors = vectors.unflatten(0, visible.shape[:2])  # (masks, B, width)
         predictions = self.predictor(self.projector(self._workers.gather(vectors, dim=1)))
         with torch.no_grad():
             intact, _ = self.teacher(inputs)

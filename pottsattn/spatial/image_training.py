@@ -16,6 +16,7 @@ that is where training leads, a small random start tells.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,32 +26,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pottsattn._core.checkpoint import CheckpointLike
 from pottsattn._core.display import Progress
-from pottsattn._core.validate import (
-    InputError,
-    check_at_least,
-    check_choice,
-    check_generator,
-    check_nonnegative,
-    check_positive,
-)
+from pottsattn._core.validate import InputError, check_generator
 from pottsattn.data.images import to_patches
 from pottsattn.spatial.layer import (
-    QUERIES,
     SpatialAttention,
     contrastive_loss,
     draw_visible,
     reconstruction_loss,
 )
 from pottsattn.spatial.measures import diversity
-from pottsattn.spatial.recipe import OBJECTIVES
+from pottsattn.spatial.recipe import ImageRecipe
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device
 
 __all__ = ["ImageAttention", "train_on_images"]
 
 Array = NDArray[np.float64]
-RATES_PER_PATCH = {"mae": 0.05, "contrastive": 3.0}  # f(X) is a mean over patches
 TEST_SHARE = 0.3
 TEST_BATCH = 256
 STILL_FALLS = 0.01  # of the loss, between the last fifth of the steps and the one before
@@ -77,7 +70,7 @@ class ImageAttention:
         Squared error of masked patches over that of the mean image.
     visible_mean_error : float
         The same for the mean visible patch.
-    losses : ndarray, shape (n_steps,)
+    losses : ndarray, shape (max_steps,)
         Of the batch before every step.
     config : dict
         How it was trained.
@@ -123,17 +116,10 @@ class ImageAttention:
 
 def train_on_images(
     images: Array,
+    recipe: ImageRecipe | None = None,
     *,
-    objective: str = "mae",
-    patch_size: int = 1,
-    mask_ratio: float = 0.5,
-    n_steps: int = 400,
-    batch_size: int = 64,
-    learning_rate: float | None = None,
-    temperature: float = 0.1,
-    query: str = "position",
-    start_scale: float = 0.0,
     rng: np.random.Generator | int | None = None,
+    checkpoint: CheckpointLike | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> ImageAttention:
@@ -144,74 +130,48 @@ def train_on_images(
     images : ndarray, shape (n_images, height, width) or (n_images, height, width, n_channels)
         As `images.digits` and `images.read_images` give them. A random 30 % of them are for
         testing.
-    objective
-        "mae" (masked autoencoding) or "contrastive".
-    patch_size
-        Side of the patches in pixels.
-    mask_ratio
-        Of patches, in training and in testing.
-    n_steps, batch_size
-        Steps, and images drawn for each.
-    learning_rate
-        0.05 n_patches for "mae" and 3 n_patches for "contrastive" if left out.
-    temperature
-        tau of the contrastive loss.
-    query
-        "position": e_p. "content": M(X)_p + e_p.
-    start_scale
-        Standard deviation of the entries of Q at the start.
+    recipe
+        How to train; default masked autoencoding of pixels.
     rng
         Generator or seed of the test images, the start, batches and masks.
+    checkpoint
+        A file name, or a `CheckpointFile`; the state is kept in FILE.partial, from which a killed
+        training of the same seed goes on.
     device
         "cpu", "cuda" or "auto".
     progress
-        Called with the steps done and to do. Ctrl-C ends the training; what is done is returned.
+        Called with (steps done, steps). Ctrl-C ends the training; what is done is returned.
 
     Raises
     ------
     InputError
-        An unknown option, images that are all alike, too few of them, or patches that do not fit.
+        Images that are all alike, too few of them, patches that do not fit, or a FILE.partial of
+        another training.
     """
-    check_choice("objective", objective, OBJECTIVES)
-    check_choice("query", query, QUERIES)
-    check_at_least("n_steps", n_steps, 1)
-    check_at_least("batch_size", batch_size, 2)
-    check_positive("temperature", temperature)
-    check_nonnegative("start_scale", start_scale)
-    patches = to_patches(images, patch_size)
+    recipe = recipe or ImageRecipe()
+    patches = to_patches(images, recipe.patch_size)
     n_images, n_patches, _ = patches.shape
     if n_patches < 2:
         raise InputError("images must have at least 2 patches, got 1; use a smaller patch_size")
-    if learning_rate is None:
-        learning_rate = RATES_PER_PATCH[objective] * n_patches
-    check_positive("learning_rate", learning_rate)
-    config = {
-        "patch_size": patch_size,
-        "mask_ratio": mask_ratio,
-        "n_steps": n_steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "temperature": None if objective == "mae" else temperature,
-        "query": query,
-        "start_scale": start_scale,
-    }
     where = choose_device(device)
     rng = check_generator(rng)
     train, test = _standardized(patches, rng.permutation(n_images))
-    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-    layer = SpatialAttention(n_patches, train.shape[-1], query=query, device=where)
+    seed = int(rng.integers(2**63))
+    config = recipe.to_dict(n_patches)
+    facts = {"seed": seed, "data": hashlib.sha256(train.numpy().tobytes()).hexdigest(), **config}
+    generator = torch.Generator().manual_seed(seed)
+    layer = SpatialAttention(n_patches, train.shape[-1], query=recipe.query, device=where)
     start = torch.randn(layer.weights.shape, generator=generator, dtype=torch.float64)
     with torch.no_grad():
-        layer.weights.copy_(start_scale * start)
-    train, test = train.to(where), test.to(where)
-    training = _Training(layer, train, generator, config)
-    take_steps(training, progress=progress)
+        layer.weights.copy_(recipe.start_scale * start)
+    training = _Training(layer, train.to(where), recipe, generator)
+    take_steps(training, checkpoint, facts, progress=progress)
+    attention, judged = _judge(layer, test.to(where), recipe.mask_fraction, generator)
     losses = np.array(training.losses)
-    attention, judged = _judge(layer, test, mask_ratio, generator)
-    converged, message = _verdict(losses, n_steps)
-    rows, columns = (size // patch_size for size in np.shape(images)[1:3])
+    converged, message = _verdict(losses, recipe.max_steps)
+    rows, columns = (size // recipe.patch_size for size in np.shape(images)[1:3])
     return ImageAttention(
-        objective=objective,
+        objective=recipe.objective,
         grid=(rows, columns),
         weights=layer.weights.detach().cpu().numpy(),
         attention=attention,
@@ -232,11 +192,11 @@ class _Training:
         self,
         layer: SpatialAttention,
         images: Tensor,
+        recipe: ImageRecipe,
         generator: torch.Generator,
-        config: dict[str, Any],
     ) -> None:
-        self._layer, self._images, self._generator = layer, images, generator
-        self._config, self.max_steps = config, config["n_steps"]
+        self._layer, self._images, self._recipe = layer, images, recipe
+        self._generator, self.max_steps = generator, recipe.max_steps
         self.losses: list[float] = []
 
     @property
@@ -252,7 +212,7 @@ class _Training:
     def advance(self) -> None:
         """Take a step."""
         weights, where = self._layer.weights, self._images.device
-        size, share = self._config["batch_size"], self._config["mask_ratio"]
+        size, share = self._recipe.inputs_per_step, self._recipe.mask_fraction
         chosen = torch.randint(len(self._images), (size,), generator=self._generator)
         batch = self._images[chosen.to(where)]
         first, second = (
@@ -261,17 +221,17 @@ class _Training:
         loss = self._loss(batch, first, second)
         (gradient,) = torch.autograd.grad(loss, weights)
         with torch.no_grad():
-            weights.sub_(self._config["learning_rate"] * gradient)
+            weights.sub_(self._recipe.rate(batch.shape[1]) * gradient)
         self.losses.append(loss.item())
 
     def _loss(self, batch: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Return the loss of masked autoencoding, or with a temperature that of two views."""
+        """Return the loss of masked autoencoding, or that of two views."""
         output, _ = self._layer(batch, first)
-        if self._config["temperature"] is None:
+        if self._recipe.objective == "mae":
             return reconstruction_loss(output, batch, first)
         with torch.no_grad():
             other, _ = self._layer(batch, second)
-        return contrastive_loss(output, other, self._config["temperature"])
+        return contrastive_loss(output, other, self._recipe.temperature)
 
     def finish(self) -> None:
         """Do nothing more: the losses are the record."""
@@ -310,7 +270,7 @@ def _standardized(patches: Array, order: NDArray[np.int64]) -> tuple[Tensor, Ten
 
 
 def _judge(
-    layer: SpatialAttention, test: Tensor, mask_ratio: float, generator: torch.Generator
+    layer: SpatialAttention, test: Tensor, mask_fraction: float, generator: torch.Generator
 ) -> tuple[Array, tuple[float, float, float]]:
     """Return the mean attention; diversity and the two relative errors of test images."""
     n_patches = test.shape[1]
@@ -318,7 +278,7 @@ def _judge(
     of_pairs = of_layer = of_visible = of_mean_image = 0.0
     for start in range(0, len(test), TEST_BATCH):
         patches = test[start : start + TEST_BATCH]
-        visible = draw_visible(len(patches), n_patches, mask_ratio, generator).to(test.device)
+        visible = draw_visible(len(patches), n_patches, mask_fraction, generator).to(test.device)
         with torch.no_grad():
             output, maps = layer(patches, visible)
         attention += maps.sum(dim=0)
@@ -333,14 +293,14 @@ def _judge(
     return (attention / len(test)).cpu().numpy(), measures
 
 
-def _verdict(losses: Array, n_steps: int) -> tuple[bool, str]:
+def _verdict(losses: Array, max_steps: int) -> tuple[bool, str]:
     if not math.isfinite(losses[-1]):
         return False, f"diverged at step {len(losses)}; use a smaller learning_rate"
-    if len(losses) < n_steps:
-        return False, f"stopped after {len(losses)} of {n_steps} steps"
-    fifth = n_steps // 5
+    if len(losses) < max_steps:
+        return False, f"stopped after {len(losses)} of {max_steps} steps"
+    fifth = max_steps // 5
     if fifth < 1:
-        return False, f"{n_steps} steps are too few to judge; take at least 5"
+        return False, f"{max_steps} steps are too few to judge; take at least 5"
     before, last = losses[-2 * fifth : -fifth].mean(), losses[-fifth:].mean()
     change = float((last - before) / abs(before))
     if abs(change) > STILL_FALLS:

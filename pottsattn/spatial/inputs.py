@@ -49,7 +49,7 @@ class InputLaw:
         The clusters and their areas.
     latent_range
         Lowest and highest strength z of a feature.
-    mask_ratio
+    mask_fraction
         Share of the patches that are hidden, above 0 and below 1; their number is rounded.
 
     Raises
@@ -60,24 +60,24 @@ class InputLaw:
 
     areas: PatchAreas
     latent_range: tuple[float, float] = (0.5, 1.5)
-    mask_ratio: float = 0.5
+    mask_fraction: float = 0.5
 
     def __post_init__(self) -> None:
         low, high = self.latent_range
         check_nonnegative("lowest latent", low)
         if check_positive("highest latent", high) < low:
             raise InputError(f"latents must be low <= high, got {low} and {high}")
-        check_positive("mask_ratio", self.mask_ratio)
+        check_positive("mask_fraction", self.mask_fraction)
         if not 0 < self.n_hidden < self.areas.n_patches:
             raise InputError(
-                f"a mask ratio of {self.mask_ratio} hides {self.n_hidden} of "
+                f"a mask fraction of {self.mask_fraction} hides {self.n_hidden} of "
                 f"{self.areas.n_patches} patches; at least one must be hidden and one visible"
             )
 
     @property
     def n_hidden(self) -> int:
         """Number of hidden patches."""
-        return round(self.mask_ratio * self.areas.n_patches)
+        return round(self.mask_fraction * self.areas.n_patches)
 
     def draw_latents(self, rng: np.random.Generator, per_cluster: int) -> NDArray[np.float64]:
         """Return latents (n_clusters * per_cluster, n_areas), cluster by cluster."""

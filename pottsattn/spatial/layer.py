@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
+from pottsattn.spatial.recipe import QUERIES
 
 __all__ = [
-    "QUERIES",
     "SpatialAttention",
     "SyntheticEmbeddings",
     "contrastive_loss",
@@ -37,8 +37,6 @@ __all__ = [
     "reconstruction_loss",
     "synthetic_embeddings",
 ]
-
-QUERIES = ("position", "content")
 
 
 class SpatialAttention(nn.Module):
@@ -157,11 +155,11 @@ def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tenso
 
 
 def draw_visible(
-    n_samples: int, n_patches: int, mask_ratio: float, generator: torch.Generator
+    n_samples: int, n_patches: int, mask_fraction: float, generator: torch.Generator
 ) -> Tensor:
     """Return which patches are seen, bool of shape (n_samples, n_patches).
 
-    Every sample has its own random subset of exactly round(mask_ratio n_patches) masked patches.
+    Every sample has its own random subset of exactly round(mask_fraction n_patches) masked patches.
     The result is on the device of the generator.
 
     Raises
@@ -169,11 +167,11 @@ def draw_visible(
     InputError
         No patch would be masked, or none seen.
     """
-    n_masked = round(check_positive("mask_ratio", mask_ratio) * n_patches)
+    n_masked = round(check_positive("mask_fraction", mask_fraction) * n_patches)
     if not 0 < n_masked < n_patches:
         raise InputError(
-            f"mask_ratio must mask 1 to {n_patches - 1} of {n_patches} patches, got "
-            f"{mask_ratio}, which masks {n_masked}"
+            f"mask_fraction must mask 1 to {n_patches - 1} of {n_patches} patches, got "
+            f"{mask_fraction}, which masks {n_masked}"
         )
     draws = torch.rand((n_samples, n_patches), generator=generator, device=generator.device)
     return draws.argsort(dim=1).argsort(dim=1) >= n_masked

@@ -35,7 +35,7 @@ class MeanField:
     Parameters
     ----------
     law
-        Areas, latents, mask ratio.
+        Areas, latents, mask fraction.
     latents
         Nodes of the latents, shape (n_nodes, n_areas).
     shares

@@ -19,6 +19,7 @@ from pottsattn.spatial.objectives import AreaLayer
 __all__ = ["AttentionMaps", "PhaseTimes", "SpatialHistory", "SpatialRun"]
 
 Floats = NDArray[np.float64]
+NAMES = {"n_steps": "max_steps", "mask_ratio": "mask_fraction"}  # in older files, and now
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +145,7 @@ class SpatialRun:
     def message(self) -> str:
         """How the training ended."""
         if self.interrupted:
-            return f"interrupted at step {self.n_steps} of {self.config['n_steps']}"
+            return f"interrupted at step {self.n_steps} of {self.config['max_steps']}"
         if self.converged:
             return f"{self.n_steps} steps"
         if not self._is_finite:
@@ -233,6 +234,7 @@ class SpatialRun:
             attributes = file.attrs
             grid = attributes.get("grid")
             resumed_from = int(attributes["resumed_from"])
+            config = json.loads(attributes["config"])
             return cls(
                 objective=str(attributes["objective"]),
                 areas=PatchAreas(
@@ -249,7 +251,7 @@ class SpatialRun:
                     **{item.name: file[f"maps/{item.name}"][()] for item in fields(AttentionMaps)}
                 ),
                 rate_ratio=float(attributes["rate_ratio"]),
-                config=json.loads(attributes["config"]),
+                config={NAMES.get(name, name): x for name, x in config.items()},
                 n_steps=int(attributes["n_steps"]),
                 interrupted=bool(attributes["interrupted"]),
                 seconds=float(attributes["seconds"]),

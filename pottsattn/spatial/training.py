@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pottsattn._core.checkpoint import CheckpointLike
 from pottsattn._core.display import Progress
-from pottsattn._core.validate import check_at_least
+from pottsattn._core.validate import check_seed
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.mean_field import MeanField
 from pottsattn.spatial.measures import mean_correlations, measure, rate_ratio
@@ -46,7 +46,7 @@ def train_areas(
     areas: PatchAreas,
     recipe: SpatialRecipe | None = None,
     *,
-    seed: int = 0,
+    rng: np.random.Generator | int | None = 0,
     checkpoint: CheckpointLike | None = None,
     progress: Progress | None = None,
 ) -> SpatialRun:
@@ -58,8 +58,8 @@ def train_areas(
         The clusters and their areas.
     recipe
         How to train; default masked reconstruction.
-    seed
-        Of inputs and masks.
+    rng
+        Generator or seed of inputs and masks.
     checkpoint
         File that the run will be saved to, or a `CheckpointFile`; the state is kept in
         FILE.partial, from which a killed run goes on. The caller saves the run.
@@ -74,12 +74,12 @@ def train_areas(
     Examples
     --------
     >>> from pottsattn.spatial.areas import random_areas
-    >>> run = train_areas(random_areas(12, 6, 3, rng=0), SpatialRecipe(n_steps=50))
+    >>> run = train_areas(random_areas(12, 6, 3, rng=0), SpatialRecipe(max_steps=50))
     >>> run.n_steps
     50
     """
     recipe = recipe or SpatialRecipe()
-    check_at_least("seed", seed, 0)
+    seed = check_seed(rng)
     started = time.monotonic()
     training = _Training(areas, recipe, seed)
     config = {
@@ -109,13 +109,13 @@ class _Training:
     def __init__(self, areas: PatchAreas, recipe: SpatialRecipe, seed: int) -> None:
         self._areas, self._recipe, self._seed = areas, recipe, seed
         self._law = recipe.law(areas)
-        self._rate = recipe.rate(areas)
+        self._rate = recipe.rate(areas.n_patches)
         self._evaluation = self._law.draw(self._rng(EVALUATION), EVALUATION_INPUTS)
         self._mean_field = MeanField.of(self._law, self._rng(STRATA))
         self._queries = _watched(areas)
-        self._map_steps = {round(share * recipe.n_steps) for share in MAP_TIMES}
+        self._map_steps = {round(share * recipe.max_steps) for share in MAP_TIMES}
         self.layer = self._start()
-        self.done, self.max_steps = 0, recipe.n_steps
+        self.done, self.max_steps = 0, recipe.max_steps
         self._rows: list[dict[str, float]] = []
         self._maps: list[tuple[int, NDArray[np.float64]]] = []
 
@@ -159,9 +159,9 @@ class _Training:
             return self._mean_field.step(self.layer)
         rng = self._rng(TRAINING, self.done)
         if recipe.objective == "mae":
-            batch = law.draw(rng, recipe.inputs_per_cluster)
+            batch = law.draw(rng, recipe.inputs_per_step)
             return reconstruction_step(self.layer, batch, self._areas.labels)
-        latents = law.draw_latents(rng, recipe.inputs_per_cluster)
+        latents = law.draw_latents(rng, recipe.inputs_per_step)
         view, other_view = law.mask(rng, latents), law.mask(rng, latents)
         return contrastive_step(self.layer, view, other_view, recipe.temperature)
 

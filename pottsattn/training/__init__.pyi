@@ -1,1 +1,2 @@
 from .recipe import Recipe as Recipe
+from .steps import CheckpointFile as CheckpointFile

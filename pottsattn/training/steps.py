@@ -12,7 +12,7 @@ from pottsattn._core.interrupts import interrupts_wait
 if TYPE_CHECKING:
     from pottsattn.training.workers import Workers
 
-__all__ = ["Ended", "Steps", "take_steps"]
+__all__ = ["CheckpointFile", "Ended", "Steps", "take_steps"]
 
 
 class Steps(Protocol):

@@ -28,7 +28,7 @@ from pottsattn.instances.run import encoder_config_for
 from pottsattn.instances.settings import PretrainConfig
 from pottsattn.instances.training import as_inputs, pretrain
 
-ROWS = {  # mask ratio, masks, steps
+ROWS = {  # mask fraction, masks, steps
     "half": (0.5, 1, 400),
     "none": (0.0, 1, 200),
     "one": (0.8, 1, 400),
@@ -42,9 +42,9 @@ def measure(seed):
     data = mixture_data("fields", 8, 32, 6, n_sequences=5000, rng=seed, n_threads=1)
     sizes = encoder_config_for(data)
     encoders = {"random": random_encoder(sizes, seed)}
-    for name, (ratio, n_masks, steps) in ROWS.items():
+    for name, (ratio, masks, steps) in ROWS.items():
         config = PretrainConfig(
-            max_steps=steps, learning_rate=RATE, mask_ratio=ratio, n_masks=n_masks
+            max_steps=steps, learning_rate=RATE, mask_fraction=ratio, masks=masks
         )
         trained = pretrain(data.train, sizes, config=config, rng=seed, n_threads=1)
         encoders[name] = trained.encoder

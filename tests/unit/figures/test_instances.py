@@ -14,7 +14,7 @@ from pottsattn.figures.instances import (
     figure_instance_runs,
     plot_class_attention,
     plot_embeddings,
-    plot_mask_ratios,
+    plot_mask_fractions,
     plot_training_lengths,
 )
 from pottsattn.instances import data as sources
@@ -29,7 +29,7 @@ def trained(data, seed=0, steps=4, **settings):
     encoder = encoder_config_for(data, width=8, n_layers=1)
     config = PretrainConfig(max_steps=steps, batch_size=16, **settings)
     return run_instances(
-        data, encoder, config=config, references=("random",), seed=seed, n_threads=1
+        data, encoder, config=config, references=("random",), rng=seed, n_threads=1
     )
 
 
@@ -44,8 +44,8 @@ def sequences():
 @pytest.fixture(scope="module")
 def runs(sequences):
     settings = [(ratio, n) for ratio in (0.25, 0.5) for n in (1, 2)]
-    found = [trained(sequences, mask_ratio=ratio, n_masks=n) for ratio, n in settings]
-    return [*found, trained(sequences, seed=1, mask_ratio=0.5, n_masks=2)]
+    found = [trained(sequences, mask_fraction=ratio, masks=n) for ratio, n in settings]
+    return [*found, trained(sequences, seed=1, mask_fraction=0.5, masks=2)]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def images():
     data = InstanceData(
         "images", patches, labels, patches, labels, n_probe_train=N_TRAIN, grid=(2, 3)
     )
-    return trained(data, mask_ratio=0.5, n_masks=2)
+    return trained(data, mask_fraction=0.5, masks=2)
 
 
 def curves(ax):
@@ -69,8 +69,8 @@ def curves(ax):
     return found
 
 
-def test_accuracy_against_mask_ratio(runs):
-    found = curves(plot_mask_ratios(runs))
+def test_accuracy_against_mask_fraction(runs):
+    found = curves(plot_mask_fractions(runs))
     assert list(found) == ["BYOL, 1 mask", "BYOL, 2 masks"]
     x, y, errors = found["BYOL, 2 masks"]
     pair = [runs[3].scores.linear_probe, runs[4].scores.linear_probe]
@@ -79,12 +79,12 @@ def test_accuracy_against_mask_ratio(runs):
     # One run has the error of its probe, two have their standard error.
     expected = [runs[1].scores.linear_probe_error, abs(pair[0] - pair[1]) / 2]
     np.testing.assert_allclose(errors, expected, atol=1e-12)
-    texts = {text.get_text() for text in plot_mask_ratios(runs).texts}
+    texts = {text.get_text() for text in plot_mask_fractions(runs).texts}
     assert texts == {"random encoder", "raw input", "Bayes"}
 
 
 def test_training_lengths(runs, sequences):
-    longer = trained(sequences, steps=8, mask_ratio=0.5, n_masks=2)
+    longer = trained(sequences, steps=8, mask_fraction=0.5, masks=2)
     axes = figure_instance_runs([runs[3], runs[4], longer])
     x, _, _ = curves(axes[0])["BYOL, 50 % x 2"]
     pair = [one.scores.knn for one in (runs[3], runs[4])]
@@ -110,13 +110,13 @@ def test_vectors_and_class_attention(runs, images):
 
 def test_what_cannot_be_drawn(runs, images):
     with pytest.raises(InputError, match="share their source, got fields mixture, images"):
-        plot_mask_ratios([runs[0], images])
+        plot_mask_fractions([runs[0], images])
     with pytest.raises(InputError, match="no test instance has the label 7"):
         plot_class_attention(images, label=7)
     with pytest.raises(InputError, match="give one file"):
         figure_instance_runs(runs, maps=True)
     with pytest.raises(InputError, match="one of linear_probe, knn"):
-        plot_mask_ratios(runs, score="loss")
+        plot_mask_fractions(runs, score="loss")
 
 
 def test_commands(runs, images, tmp_path, monkeypatch, capsys):

@@ -37,20 +37,20 @@ def config(request) -> EncoderConfig:
 
 
 @pytest.mark.parametrize("n_tokens", [7, 32, 196])
-@pytest.mark.parametrize(("ratio", "n_masks"), [(0.5, 2), (0.8, 5), (0.8, 2), (0.5, 3), (0.6, 1)])
-def test_masks_are_disjoint_whenever_they_can_be(n_tokens, ratio, n_masks):
-    visible = visible_tokens(50, n_tokens, ratio, n_masks, np.random.default_rng(0))
-    size = n_visible(n_tokens, ratio, n_masks)
-    assert visible.shape == (n_masks, 50, size)
+@pytest.mark.parametrize(("ratio", "masks"), [(0.5, 2), (0.8, 5), (0.8, 2), (0.5, 3), (0.6, 1)])
+def test_masks_are_disjoint_whenever_they_can_be(n_tokens, ratio, masks):
+    visible = visible_tokens(50, n_tokens, ratio, masks, np.random.default_rng(0))
+    size = n_visible(n_tokens, ratio, masks)
+    assert visible.shape == (masks, 50, size)
     assert 0 <= visible.min() <= visible.max() < n_tokens
-    can_be = n_masks * size <= n_tokens
+    can_be = masks * size <= n_tokens
     for instance in visible.transpose(1, 0, 2):
         assert all(len(set(mask)) == size for mask in instance)
         if can_be:
-            assert len(set(instance.ravel())) == n_masks * size
+            assert len(set(instance.ravel())) == masks * size
     assert len({tuple(row) for row in visible.reshape(-1, size)}) >= 7
     assert np.array_equal(
-        visible, visible_tokens(50, n_tokens, ratio, n_masks, np.random.default_rng(0))
+        visible, visible_tokens(50, n_tokens, ratio, masks, np.random.default_rng(0))
     )
 
 
@@ -67,18 +67,18 @@ def test_no_masking_shows_all_tokens_in_order():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "n_masks", "message"),
+    ("ratio", "masks", "message"),
     [
-        (0.97, 1, "a mask_ratio of 0.97 leaves none of 32 tokens visible; use at most 0.96875"),
+        (0.97, 1, "a mask_fraction of 0.97 leaves none of 32 tokens visible; use at most 0.96875"),
         (0.0, 2, "hides nothing"),
-        (1.0, 1, "mask_ratio must be below 1, got 1.0"),
-        (-0.1, 1, "mask_ratio must not be negative"),
+        (1.0, 1, "mask_fraction must be below 1, got 1.0"),
+        (-0.1, 1, "mask_fraction must not be negative"),
         (0.5, 0, "masks must be at least 1"),
     ],
 )
-def test_wrong_masks_are_refused(ratio, n_masks, message):
+def test_wrong_masks_are_refused(ratio, masks, message):
     with pytest.raises(InputError, match=message):
-        n_visible(32, ratio, n_masks)
+        n_visible(32, ratio, masks)
     assert n_visible(10, 0.9) == 1  # although 10 * (1 - 0.9) < 1 in floating point
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -32,9 +34,9 @@ def small():
 
 @pytest.fixture(scope="module")
 def finished(small):
-    config = PretrainConfig(max_steps=30, mask_ratio=0.5, n_masks=2, batch_size=32)
+    config = PretrainConfig(max_steps=30, mask_fraction=0.5, masks=2, batch_size=32)
     names = ("random", "supervised", "masked")
-    return run_instances(small, ENCODER, HeadConfig(16, 8), config, references=names, seed=4)
+    return run_instances(small, ENCODER, HeadConfig(16, 8), config, references=names, rng=4)
 
 
 def test_supervised_encoders_learn_the_labels(small):
@@ -50,13 +52,13 @@ def test_supervised_encoders_learn_the_labels(small):
 def test_masked_tokens_are_predicted_from_the_others():
     states = np.repeat(np.random.default_rng(0).integers(3, size=(300, 1)), 10, axis=1)
     config = TrainingConfig(max_steps=120, batch_size=16, learning_rate=1e-2)
-    run = train_masked_tokens(states, ENCODER, config, mask_ratio=0.3, rng=0)
+    run = train_masked_tokens(states, ENCODER, config, mask_fraction=0.3, rng=0)
     assert run.history.loss[-1] < 0.1 * np.log(3)
     start = random_encoder(ENCODER, 0)
     for part in ("class_token", "class_layers.0.linear1.weight"):
         assert torch.equal(run.encoder.state_dict()[part], start.state_dict()[part])
     alone = np.random.default_rng(0).integers(3, size=(300, 10))
-    run = train_masked_tokens(alone, ENCODER, config, mask_ratio=0.3, rng=0)
+    run = train_masked_tokens(alone, ENCODER, config, mask_fraction=0.3, rng=0)
     assert run.history.loss[-1] > 0.95 * np.log(3)  # a hidden token is not seen
 
 
@@ -64,7 +66,7 @@ def test_masked_patches_are_predicted_too():
     patches = np.repeat(np.random.default_rng(0).normal(size=(200, 1, 3)), 4, axis=1)
     encoder = EncoderConfig(4, patch_dim=3, width=16, n_heads=2)
     config = TrainingConfig(max_steps=60, batch_size=16, learning_rate=1e-2)
-    run = train_masked_tokens(patches, encoder, config, mask_ratio=0.25, rng=0)
+    run = train_masked_tokens(patches, encoder, config, mask_fraction=0.25, rng=0)
     assert run.history.loss[-1] < 0.3 * run.history.loss[1]
 
 
@@ -73,6 +75,16 @@ def test_random_reference_is_the_start_of_the_training(finished, small):
     vectors, _ = encode(start, torch.from_numpy(small.train[:256]))
     spread = np.sqrt(8) * (vectors / np.linalg.norm(vectors, axis=1)[:, None]).std(0).mean()
     assert abs(spread - finished.history.feature_std[0]) < 1e-6
+
+
+def test_older_names_of_a_file_are_read(finished, tmp_path):
+    path = tmp_path / "run.h5"
+    finished.save(path)
+    older = {"masks": "n_masks", "mask_fraction": "mask_ratio"}
+    training = {older.get(name, name): x for name, x in finished.config["training"].items()}
+    with h5py.File(path, "a") as file:
+        file.attrs["config"] = json.dumps({**finished.config, "training": training})
+    assert load(path).config == finished.config
 
 
 def test_runs_are_read_as_they_were_written(finished, small, tmp_path):
@@ -144,7 +156,7 @@ def test_a_folder_of_folders_is_labeled(tmp_path):
         Image.fromarray(pixels).save(tmp_path / "cats" / f"{number}.png")
     alone = read_data(tmp_path / "cats", patch_size=4, image_size=8, rng=0)
     assert alone.labels is None
-    config = PretrainConfig(max_steps=2, mask_ratio=0.5, n_masks=2)
+    config = PretrainConfig(max_steps=2, mask_fraction=0.5, masks=2)
     report = run_instances(alone, config=config).to_dict()
     unknown = ("linear_probe", "knn", "chance", "bayes", "raw_linear_probe", "field_r2")
     assert [report[name] for name in unknown] == [None] * 6

@@ -27,7 +27,7 @@ ENCODER = EncoderConfig(LENGTH, n_states=N_STATES, width=8, n_heads=2, drop_path
 HEADS = HeadConfig(hidden=16, size=8)
 CONFIGS = {
     "byol": {},
-    "infonce": {"loss": "infonce", "mask_ratio": 0.5, "n_masks": 2},
+    "infonce": {"loss": "infonce", "mask_fraction": 0.5, "masks": 2},
     "bfloat16": {"precision": "bfloat16"},
 }
 
@@ -102,7 +102,7 @@ def test_teacher_is_the_average_of_students():
 @pytest.mark.parametrize("loss", ["byol", "infonce"])
 def test_masks_of_one_step_are_steps_of_one_mask(loss, sequences):
     """Batch norms of the heads included, in value and gradient."""
-    several = objective(loss=loss, mask_ratio=0.7, n_masks=3)
+    several = objective(loss=loss, mask_fraction=0.7, masks=3)
     inputs = as_inputs(sequences[:16], ENCODER)
     draws = torch.from_numpy(several.draw(np.arange(16), np.random.default_rng(0)))
     together = several(inputs, draws, None)
@@ -158,7 +158,7 @@ def test_ctrl_c_returns_what_is_done_and_is_continued(sequences, tmp_path):
 
 
 def test_training_predicts_the_teacher(sequences):
-    config = PretrainConfig(max_steps=60, batch_size=32, mask_ratio=0.5, n_masks=2)
+    config = PretrainConfig(max_steps=60, batch_size=32, mask_fraction=0.5, masks=2)
     seen = []
     run = pretrain(sequences, ENCODER, HEADS, config, rng=0, progress=lambda *at: seen.append(at))
     assert seen == [(step, 60) for step in range(1, 61)]
@@ -169,10 +169,10 @@ def test_training_predicts_the_teacher(sequences):
 
 def test_collapse_is_said_once_and_at_the_end(sequences):
     heads, config = HeadConfig(hidden=16, size=8, norm="layer"), {"max_steps": 100}
-    config |= {"batch_size": 16, "momentum": 0.5, "learning_rate": 0.02, "mask_ratio": 0.5}
+    config |= {"batch_size": 16, "momentum": 0.5, "learning_rate": 0.02, "mask_fraction": 0.5}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        run = pretrain(sequences, ENCODER, heads, PretrainConfig(n_masks=1, **config), rng=0)
+        run = pretrain(sequences, ENCODER, heads, PretrainConfig(masks=1, **config), rng=0)
     said = [str(one.message) for one in caught]
     assert [one.category for one in caught] == [UserWarning, ConvergenceWarning]
     assert "has collapsed at step" in said[0]
@@ -194,9 +194,9 @@ def test_divergence_ends_a_training(sequences):
 def test_images_are_trained_too():
     patches = np.random.default_rng(0).random((20, 4, 9))
     encoder = EncoderConfig(4, patch_dim=9, width=8, n_heads=2)
-    config = PretrainConfig(max_steps=3, batch_size=8, mask_ratio=0.5, n_masks=2)
+    config = PretrainConfig(max_steps=3, batch_size=8, mask_fraction=0.5, masks=2)
     before = pretrain(
-        patches, encoder, HEADS, PretrainConfig(max_steps=1, mask_ratio=0.5, n_masks=1), rng=0
+        patches, encoder, HEADS, PretrainConfig(max_steps=1, mask_fraction=0.5, masks=1), rng=0
     )
     after = pretrain(patches, encoder, HEADS, config, rng=0)
     assert not torch.equal(before.encoder.embedding.weight, after.encoder.embedding.weight)
@@ -208,7 +208,7 @@ def test_images_are_trained_too():
     [
         (np.zeros((5, 9), int), {}, "sequences have length 9, the encoder takes 10"),
         (np.full((5, 10), 3), {}, r"sequences must hold states 0\.\.2"),
-        (np.zeros((5, 10), int), {"mask_ratio": 0.95}, "leaves none of 10 tokens visible"),
+        (np.zeros((5, 10), int), {"mask_fraction": 0.95}, "leaves none of 10 tokens visible"),
         (np.zeros((5, 10), int), {"loss": "byo"}, "did you mean byol"),
         (np.zeros((5, 10), int), {"warmup": 1.0}, "warmup must be a share"),
         (np.zeros((5, 10), int), {"momentum": 1.5}, r"momentum must be in \[0, 1\]"),
@@ -226,7 +226,7 @@ def test_published_settings():
     assert (config.learning_rate, config.momentum, config.betas) == (1.2e-3, 0.996, (0.9, 0.95))
     assert PretrainConfig.preset("vit-base", batch_size=256).learning_rate == 1.5e-4
     assert PretrainConfig.preset("vit-base", learning_rate=1.0).learning_rate == 1.0
-    assert PretrainConfig.preset("tiny", n_masks=2) == PretrainConfig(n_masks=2)
+    assert PretrainConfig.preset("tiny", masks=2) == PretrainConfig(masks=2)
 
 
 def test_wrong_patches_are_refused():
@@ -253,7 +253,7 @@ with join_workers(choose_device("cpu")) as workers:
 
 def gradients(sequences, loss: str, workers: Workers) -> dict[str, torch.Tensor]:
     """Return the gradient of one batch, in double precision."""
-    config = PretrainConfig(loss=loss, mask_ratio=0.6, n_masks=2)
+    config = PretrainConfig(loss=loss, mask_fraction=0.6, masks=2)
     shared = InstanceObjective(ENCODER, HEADS, config, torch.Generator().manual_seed(0), workers)
     shared.double()
     inputs = as_inputs(sequences[:16], ENCODER)

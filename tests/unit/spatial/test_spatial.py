@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import signal
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -111,7 +113,7 @@ def test_an_area_without_a_visible_patch_does_not_overflow(rng):
     areas = random_areas(12, 3, 3, rng=0)
     own = np.arange(areas.n_areas) == areas.labels[:, :, None]
     layer = AreaLayer(np.where(own, 5000.0, -5000.0), np.zeros((12, 12)))
-    law = InputLaw(areas, mask_ratio=0.75)
+    law = InputLaw(areas, mask_fraction=0.75)
     batch = law.draw(rng, 200)
     attention = attend(layer, batch).to_patches()
     np.testing.assert_allclose(attention.sum(axis=2), 1.0, rtol=1e-12)
@@ -126,7 +128,7 @@ def test_an_area_without_a_visible_patch_does_not_overflow(rng):
 @pytest.mark.filterwarnings("error")
 def test_a_query_that_no_mask_hides_has_no_map():
     areas = random_areas(300, 150, 50, rng=0)
-    recipe = SpatialRecipe(n_steps=1, mask_ratio=1 / 300, batch_size=2)
+    recipe = SpatialRecipe(max_steps=1, mask_fraction=1 / 300, batch_size=2)
     maps = train_areas(areas, recipe).maps.maps
     assert np.isnan(maps).any()
     assert np.isnan(maps).all(axis=2).sum() == np.isnan(maps).any(axis=2).sum()
@@ -171,7 +173,7 @@ def test_the_gap_decides_which_rate_is_larger(rng):
 @pytest.mark.parametrize("masks", ["sampled", "mean-field"])
 def test_areas_of_one_patch_have_no_rate_and_no_own_attention(masks):
     for sizes in ((2, 1, 1), (12, 6, 1)):
-        run = train_areas(random_areas(*sizes, rng=0), SpatialRecipe(n_steps=3, masks=masks))
+        run = train_areas(random_areas(*sizes, rng=0), SpatialRecipe(max_steps=3, masks=masks))
         assert np.isnan([run.rate_ratio, run.to_dict()["own_attention_local"]]).all()
         assert run.converged
 
@@ -179,7 +181,7 @@ def test_areas_of_one_patch_have_no_rate_and_no_own_attention(masks):
 @pytest.mark.parametrize(("sizes", "decouples_first"), [((60, 5), True), ((20, 10), False)])
 def test_order_of_the_phases(sizes, decouples_first):
     areas = random_areas(100, *sizes, n_clusters=3, rng=0)
-    recipe = SpatialRecipe(learning_rate=2.0, n_steps=240, record_every=4, masks="mean-field")
+    recipe = SpatialRecipe(learning_rate=2.0, max_steps=240, record_every=4, masks="mean-field")
     times = train_areas(areas, recipe).phase_times
     assert np.isfinite([times.decoupled, times.grown]).all()
     assert (times.decoupled < times.grown) == decouples_first
@@ -188,9 +190,9 @@ def test_order_of_the_phases(sizes, decouples_first):
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_mean_field_follows_sampled_masks(sizes):
     areas = random_areas(36, *sizes, rng=0)
-    for n_steps in (20, 60, 300):
-        exact = train_areas(areas, SpatialRecipe(n_steps=n_steps, batch_size=48)).layer.phi
-        phi = train_areas(areas, SpatialRecipe(n_steps=n_steps, masks="mean-field")).layer.phi
+    for max_steps in (20, 60, 300):
+        exact = train_areas(areas, SpatialRecipe(max_steps=max_steps, batch_size=48)).layer.phi
+        phi = train_areas(areas, SpatialRecipe(max_steps=max_steps, masks="mean-field")).layer.phi
         assert np.linalg.norm(phi - exact) < 0.08 * np.linalg.norm(exact)
 
 
@@ -275,11 +277,11 @@ def test_areas_of_labeled_images():
         (lambda: PatchAreas(np.zeros((1, 4), int)), "without a hole"),
         (lambda: PatchAreas(np.zeros((1, 4))), "integers"),
         (lambda: PatchAreas(np.array([[0, 1]]), grid=(2, 2)), "2 x 2"),
-        (lambda: InputLaw(UNEVEN, mask_ratio=0.99), "at least one must be hidden"),
+        (lambda: InputLaw(UNEVEN, mask_fraction=0.99), "at least one must be hidden"),
         (lambda: InputLaw(UNEVEN, (1.5, 0.5)), "low <= high"),
         (lambda: SpatialRecipe("contrastive", masks="mean-field"), "sampled masks"),
         (lambda: SpatialRecipe("autoencoder"), "must be one of mae, contrastive"),
-        (lambda: SpatialRecipe(n_steps=0), "at least 1"),
+        (lambda: SpatialRecipe(max_steps=0), "at least 1"),
     ],
 )
 def test_wrong_input_is_told(make, words):
@@ -301,7 +303,7 @@ def equal(run: SpatialRun, other: SpatialRun) -> bool:
 def test_a_killed_run_goes_on_to_the_same_bits(objective, tmp_path, monkeypatch):
     monkeypatch.setattr("pottsattn._core.checkpoint.SHARE", np.inf)
     areas = random_areas(12, 6, 3, rng=0)
-    recipe = SpatialRecipe(objective, n_steps=20, record_every=3)
+    recipe = SpatialRecipe(objective, max_steps=20, record_every=3)
     whole = train_areas(areas, recipe)
     path = tmp_path / "run.h5"
 
@@ -314,8 +316,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(objective, tmp_path, monkeypatch)
 
     with pytest.raises(KilledError):
         train_areas(areas, recipe, checkpoint=CheckpointFile(path, seconds=0.0), progress=kill)
-    with pytest.raises(InputError, match=r"mask_ratio: 0\.5 there, 0\.25 here"):
-        train_areas(areas, dataclasses.replace(recipe, mask_ratio=0.25), checkpoint=path)
+    with pytest.raises(InputError, match=r"mask_fraction: 0\.5 there, 0\.25 here"):
+        train_areas(areas, dataclasses.replace(recipe, mask_fraction=0.25), checkpoint=path)
     again = train_areas(areas, recipe, checkpoint=path)
     assert again.resumed_from == 7  # the step that was killed had not been written
     assert equal(whole, again)
@@ -325,7 +327,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(objective, tmp_path, monkeypatch)
 def test_a_second_ctrl_c_cuts_a_step_but_not_what_is_saved(tmp_path, monkeypatch):
     """Half a step has an entry of the history that the whole one would make again."""
     areas, path = random_areas(12, 6, 3, rng=0), tmp_path / "run.h5"
-    recipe = SpatialRecipe(n_steps=20, record_every=1)
+    recipe = SpatialRecipe(max_steps=20, record_every=1)
     whole, drawn = train_areas(areas, recipe), []
 
     def press_twice(*arguments):
@@ -364,8 +366,18 @@ def test_a_rate_that_is_too_large_is_no_success():
     )
 
 
+def test_older_names_of_a_file_are_read(tmp_path):
+    run, path = train_areas(random_areas(12, 6, 3, rng=0), SpatialRecipe(max_steps=3)), "run.h5"
+    run.save(tmp_path / path)
+    older = {"max_steps": "n_steps", "mask_fraction": "mask_ratio"}
+    config = {older.get(name, name): value for name, value in run.config.items()}
+    with h5py.File(tmp_path / path, "a") as file:
+        file.attrs["config"] = json.dumps(config)
+    assert load(tmp_path / path).config == run.config
+
+
 def test_file_keeps_everything(tmp_path):
-    run = train_areas(grid_areas(4, 3, 6, 3, rng=0), SpatialRecipe(n_steps=5), seed=3)
+    run = train_areas(grid_areas(4, 3, 6, 3, rng=0), SpatialRecipe(max_steps=5), rng=3)
     run.save(tmp_path / "run.h5")
     back = load(tmp_path / "run.h5")
     assert isinstance(back, SpatialRun)
