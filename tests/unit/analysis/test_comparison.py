@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 import pytest
+from fit_factory import make_fit
 from numpy.testing import assert_allclose
 
-from fit_factory import make_fit
 from pottsattn import InputError
 from pottsattn.analysis.comparison import compare, coupling_error, coupling_pairs, pearson
 from pottsattn.data.dataset import SequenceDataset

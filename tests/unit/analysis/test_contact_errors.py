@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fit_factory import make_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fit_factory import make_fit
 from pottsattn import InputError, SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn.analysis.contact_errors import NullScores, bootstrap_precision, null_scores
 from pottsattn.analysis.contacts import rank_contacts

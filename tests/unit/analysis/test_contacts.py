@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from fit_factory import make_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fit_factory import make_fit
 from pottsattn import InputError
 from pottsattn.analysis.contacts import ContactRanking, rank_contacts, read_distances
 from pottsattn.model.couplings import Couplings

@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
-
 from fit_factory import make_history
+
 from pottsattn import InputError
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.figures.choice import FigureOptions, choose_figure, figure_for

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fit_factory import make_history
 from numpy.testing import assert_allclose
 
-from fit_factory import make_history
 from pottsattn import InputError
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.figures.curves import figure_learning_curves, plot_learning_curves
