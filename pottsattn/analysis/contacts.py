@@ -103,16 +103,18 @@ class ContactRanking:
 
         `null_pairs`, as from `NullScores.n_expected`, is a column before the distance.
         """
-        columns: list[Any] = [range(1, len(self.score) + 1), self.first, self.second]
-        columns += [self.score, self.frobenius]
-        names = ["rank", "i", "j", "score", "frobenius"]
+        columns: dict[str, Any] = {
+            "rank": range(1, len(self.score) + 1),
+            "i": self.first,
+            "j": self.second,
+            "score": self.score,
+            "frobenius": self.frobenius,
+        }
         if null_pairs is not None:
-            names.append("null_pairs")
-            columns.append(null_pairs)
+            columns["null_pairs"] = null_pairs
         if known is not None:
-            names.append("distance")
-            columns.append(self.distances(known))
-        write_csv(path, names, zip(*columns, strict=True))
+            columns["distance"] = self.distances(known)
+        write_csv(path, list(columns), zip(*columns.values(), strict=True))
 
 
 def score_map(fit: FitResult, *, apc: bool = True, with_gap: bool = False) -> Array:

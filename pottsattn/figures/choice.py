@@ -38,11 +38,10 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.traces import has_traces, read_traces
 from pottsattn.studies.sweep.against_theory import curves_for, deviations, finite_size_fits
-from pottsattn.studies.sweep.table import SweepTable
+from pottsattn.studies.sweep.table import OBSERVABLES, SweepTable
 
-__all__ = ["OBSERVABLES", "FigureOptions", "check_length", "choose_figure", "figure_for"]
+__all__ = ["FigureOptions", "check_length", "choose_figure", "figure_for"]
 
-OBSERVABLES = ("test_loss", "train_loss", "coupling_error")
 Loaded = Mapping[str, Mapping[str, Any]]
 
 
@@ -53,7 +52,7 @@ class FigureOptions:
     Attributes
     ----------
     observable : str
-        Of curves and sweeps: one of `OBSERVABLES`.
+        Of curves and sweeps: "test_loss", "train_loss" or "coupling_error".
     length : int, optional
         Of sweeps: the length whose points are drawn (default: the longest).
     finite_size : bool

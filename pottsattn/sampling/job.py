@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import warnings
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -31,7 +30,7 @@ from pottsattn.sampling.result import SampleResult
 from pottsattn.sampling.runs import PlainRun, Progress, Run, Workers
 from pottsattn.sampling.schedule import Schedule, Tempering
 from pottsattn.sampling.tempering import TemperedRun, tune_ladder
-from pottsattn.theory.ensemble import phase_zone
+from pottsattn.theory.ensemble import warn_outside_safe_zone
 
 __all__ = ["Job"]
 
@@ -78,7 +77,9 @@ class Job:
         self._seeds = cast(np.random.SeedSequence, generator.bit_generator.seed_seq)
         self._rng_state = json.loads(to_json(generator.bit_generator.state))
         self._n_spawned = self._seeds.n_children_spawned
-        self.zone = _warn_outside_safe_zone(model)
+        self.zone = None
+        if model.ensemble == "sk-potts" and model.coupling_scale is not None:
+            self.zone = warn_outside_safe_zone(model.n_states, model.coupling_scale, stacklevel=3)
         self.n_kept = min(self.schedule.n_chains, self.n_sequences)
         self.n_rounds = -(-self.n_sequences // self.n_kept)
         if min_ess is not None and self.n_rounds < MIN_SAMPLES:
@@ -263,17 +264,3 @@ class Job:
             seconds = max(1e-6, time.perf_counter() - started)
             n_segment = max(1, min(2 * n_here + 1, int(n_here * SEGMENT_SECONDS / seconds)))
         recorder.flush(run.state())
-
-
-def _warn_outside_safe_zone(model: PottsModel) -> str | None:
-    if model.ensemble != "sk-potts" or model.coupling_scale is None:
-        return None
-    phase = phase_zone(model.n_states, model.coupling_scale)
-    if phase.zone != "safe":
-        warnings.warn(
-            f"coupling_scale {model.coupling_scale:g} with {model.n_states} states is in the zone "
-            f"'{phase.zone}': chains may not equilibrate and the replica theory may not hold; "
-            "compare chains (split_r_hat), or lower coupling_scale or inverse_temperature",
-            stacklevel=4,
-        )
-    return phase.zone

@@ -19,6 +19,7 @@ Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.072
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,7 @@ __all__ = [
     "check_paramagnetic",
     "phase_zone",
     "susceptibility_spectrum",
+    "warn_outside_safe_zone",
 ]
 
 MAX_CHEBYSHEV_NODES = 4096
@@ -59,6 +61,16 @@ class PhaseZone:
     ferromagnetic_scale: float | None
     first_order_bound: float | None
 
+    @classmethod
+    def of(
+        cls, scale: float, glass: float, spinodal: float | None = None, bound: float | None = None
+    ) -> PhaseZone:
+        """Return the zone of J = `scale`, given where the transitions are."""
+        if scale >= min(glass, math.inf if spinodal is None else spinodal):
+            return cls("invalid", glass, spinodal, bound)
+        is_safe = bound is None or scale < bound
+        return cls("safe" if is_safe else "caution", glass, spinodal, bound)
+
 
 def phase_zone(n_states: int, coupling_scale: float) -> PhaseZone:
     """Return the zone of `coupling_scale` (J, in units of k_B T) for C = `n_states` colors.
@@ -77,13 +89,24 @@ def phase_zone(n_states: int, coupling_scale: float) -> PhaseZone:
     scale = check_nonnegative("coupling_scale", coupling_scale)
     glass = float(n_states)
     if n_states == 2:
-        return PhaseZone("safe" if scale < glass else "invalid", glass, None, None)
+        return PhaseZone.of(scale, glass)
     excess = n_states - 2
     spinodal = n_states * math.sqrt(2.0 / excess)
     bound = 2.0 * math.sqrt(n_states * (n_states - 1) * math.log(n_states - 1)) / excess
-    if scale >= min(glass, spinodal):
-        return PhaseZone("invalid", glass, spinodal, bound)
-    return PhaseZone("caution" if scale >= bound else "safe", glass, spinodal, bound)
+    return PhaseZone.of(scale, glass, spinodal, bound)
+
+
+def warn_outside_safe_zone(n_states: int, coupling_scale: float, *, stacklevel: int) -> str:
+    """Return the zone of samples of SK-Potts models; warn where it is not "safe"."""
+    zone = phase_zone(n_states, coupling_scale).zone
+    if zone != "safe":
+        warnings.warn(
+            f"C {n_states}, J {coupling_scale:g} lies in the zone '{zone}' of the phase diagram: "
+            "chains may not equilibrate and the replica theory may not hold; compare chains "
+            "(split_r_hat), or lower coupling_scale or inverse_temperature",
+            stacklevel=stacklevel + 1,
+        )
+    return zone
 
 
 def check_paramagnetic(n_states: int, coupling_scale: float) -> float:

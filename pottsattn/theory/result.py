@@ -22,21 +22,6 @@ from pottsattn.theory.readout import mean_confidence
 
 __all__ = ["LearningCurve"]
 
-POINT_KEYS = (
-    "alpha",
-    "ridge",
-    "mask_fraction",
-    "m",
-    "q",
-    "V",
-    "test_loss",
-    "bayes_loss",
-    "train_loss",
-    "coupling_error",
-    "accuracy",
-    "converged",
-)
-COLUMNS = (*POINT_KEYS, "n_iterations", "quadrature_error", "loss_error")
 NEW_COLUMNS = ("loss_error",)  # absent in files of version 0.1
 
 
@@ -237,3 +222,8 @@ class LearningCurve:
         names = (*COLUMNS, "confidence")
         columns = [getattr(self, name).tolist() for name in names]
         write_csv(path, names, zip(*columns, strict=True))
+
+
+# One per alpha; those after `converged` say how the equations were solved.
+COLUMNS = tuple(item.name for item in fields(LearningCurve) if "NDArray" in str(item.type))
+POINT_KEYS = COLUMNS[: COLUMNS.index("converged") + 1]

@@ -2,8 +2,8 @@
 
 A point is compared with the ensemble at L -> infinity, and its instances each with the matched
 ensemble, the correction of leading order for a finite system (docs/theory.md): the theory at the
-realized J_inst = sqrt(sum_ij A_ij^2 / L), at alpha L / (L - 1) and ridge L / (L - 1), as a site has
-L - 1 neighbors. Both deviations are fitted by slope / L.
+realized J_inst (`realized_coupling_scale`), at alpha L / (L - 1) and ridge L / (L - 1), as a site
+has L - 1 neighbors. Both deviations are fitted by slope / L.
 """
 
 from __future__ import annotations

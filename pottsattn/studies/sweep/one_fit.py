@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from functools import lru_cache
 
@@ -10,17 +9,17 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pottsattn.analysis.comparison import compare
+from pottsattn.analysis.coupling_scale import realized_coupling_scale
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.ensembles import sk_potts
-from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.sampler import sample
 from pottsattn.studies.sweep.table import SweepRow
 from pottsattn.studies.sweep.tasks import FitTask, Instance
 
-__all__ = ["realized_scale", "run_task", "sweep_row"]
+__all__ = ["run_task", "sweep_row"]
 
 FULL_BATCH_STEPS = 2000  # of L-BFGS, which ends by itself before
 
@@ -79,17 +78,11 @@ def sweep_row(
         length=test.length,
         n_states=test.n_states,
         coupling_scale=coupling_scale,
-        realized_scale=realized_scale(test.model),
+        realized_scale=realized_coupling_scale(test.model.couplings),
         mask_fraction=mask_fraction,
         mask_mode=mask_mode,
         masks=masks,
     )
-
-
-def realized_scale(model: PottsModel) -> float:
-    """Return J_inst = sqrt(sum_ij A_ij^2 / L) of a factored model with U = I, in k_B T."""
-    interactions, _ = model.couplings.factors()
-    return math.sqrt(float((interactions**2).sum()) / model.length)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from pottsattn.studies.sweep.config import SweepConfig
 from pottsattn.studies.sweep.one_fit import run_task
 from pottsattn.studies.sweep.table import SweepRow, SweepTable
 from pottsattn.studies.sweep.tasks import FitTask
-from pottsattn.theory.ensemble import phase_zone
+from pottsattn.theory.ensemble import warn_outside_safe_zone
 
 __all__ = ["SweepResult", "run_sweep"]
 
@@ -101,7 +101,9 @@ def run_sweep(
     started = time.perf_counter()
     target = check_writable(path)
     tasks = config.tasks()
-    _warn_outside_safe_zone(tasks)
+    models = {(task.instance.n_states, task.instance.coupling_scale) for task in tasks}
+    for n_states, scale in sorted(models):
+        warn_outside_safe_zone(n_states, scale, stacklevel=2)
     partial = PartialFile(
         target.with_name(f"{target.name}.partial"), {"command": "sweep", **config.facts()}
     )
@@ -160,18 +162,6 @@ def _run(
 
 def _read_row(record: np.ndarray[Any, Any]) -> SweepRow:
     entries = json.loads(record.tobytes())
-    names = ("test_loss", "train_loss", "coupling_error", "bayes_loss", "realized_scale")
-    undefined = {name: np.nan for name in names if entries[name] is None}
+    numbers = [item.name for item in fields(SweepRow) if item.type == "float"]
+    undefined = {name: np.nan for name in numbers if entries[name] is None}
     return SweepRow(**{**entries, **undefined})
-
-
-def _warn_outside_safe_zone(tasks: list[FitTask]) -> None:
-    models = {(task.instance.n_states, task.instance.coupling_scale) for task in tasks}
-    for n_states, scale in sorted(models):
-        zone = phase_zone(n_states, scale).zone
-        if zone != "safe":
-            warnings.warn(
-                f"C {n_states}, J {scale:g} lies in the zone {zone!r} of the phase diagram: chains "
-                "may not equilibrate, and the theory may not hold",
-                stacklevel=3,
-            )

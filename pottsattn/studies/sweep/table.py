@@ -44,7 +44,7 @@ class SweepRow:
     length: int
     n_states: int
     coupling_scale: float  # J of the ensemble, k_B T
-    realized_scale: float = np.nan  # sqrt(sum_ij A_ij^2 / L) of the instance, k_B T
+    realized_scale: float = np.nan  # `realized_coupling_scale` of the instance, k_B T
     mask_fraction: float | None = None  # None: one masked site at a time
     mask_mode: str | None = None  # "fresh" or "static"
     masks: int | None = None  # patterns per sequence

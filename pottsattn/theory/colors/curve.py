@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -45,19 +45,6 @@ __all__ = ["HeadsCurve", "SpanLimit", "heads_curve", "span_limit"]
 
 Array = NDArray[np.float64]
 
-MATRIX_COLUMNS = ("m", "q", "V")
-COLUMNS = (
-    "alpha",
-    "ridge",
-    "test_loss",
-    "bayes_loss",
-    "train_loss",
-    "objective",
-    "coupling_error",
-    "converged",
-    "n_iterations",
-    "quadrature_error",
-)
 LARGE_ALPHA = 1e8  # per head: losses differ from their limit by 5e-9
 
 
@@ -157,6 +144,12 @@ class HeadsCurve:
         """
         columns = [getattr(self, name).tolist() for name in COLUMNS]
         write_csv(path, COLUMNS, zip(*columns, strict=True))
+
+
+MATRIX_COLUMNS = ("m", "q", "V")
+PER_ALPHA = [item.name for item in fields(HeadsCurve)]
+PER_ALPHA = PER_ALPHA[PER_ALPHA.index("alpha") : PER_ALPHA.index("message")]
+COLUMNS = tuple(name for name in PER_ALPHA if name not in MATRIX_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)

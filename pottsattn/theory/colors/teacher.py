@@ -139,12 +139,10 @@ def similarity_phase_zone(similarity: ArrayLike, coupling_scale: float) -> Phase
     squared = directions.T @ zero_sum**2 @ directions
     growth = float(np.linalg.eigvalsh(squared)[-1])
     if growth <= SYMMETRY_TOLERANCE * float(np.abs(zero_sum).max()) ** 2:  # no magnetization pays
-        return PhaseZone("safe" if scale < glass else "invalid", glass, None, None)
+        return PhaseZone.of(scale, glass)
     spinodal = math.sqrt(2.0 * n_states / growth)
     bound = _first_order_bound(directions @ squared @ directions.T, spinodal)
-    if scale >= min(glass, spinodal):
-        return PhaseZone("invalid", glass, spinodal, bound)
-    return PhaseZone("caution" if scale >= bound else "safe", glass, spinodal, bound)
+    return PhaseZone.of(scale, glass, spinodal, bound)
 
 
 def _first_order_bound(squared: Array, spinodal: float) -> float:

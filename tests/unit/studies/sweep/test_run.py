@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 import pottsattn
-from pottsattn import ConvergenceWarning, InputError
+from pottsattn import ConvergenceWarning, InputError, PottsModel, SequenceDataset
 from pottsattn._core.executors import LocalProcesses, dask_executor
 from pottsattn._core.storage import content_hash
+from pottsattn.analysis.coupling_scale import realized_coupling_scale
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.studies.sweep.config import SweepConfig
-from pottsattn.studies.sweep.one_fit import realized_scale
+from pottsattn.studies.sweep.one_fit import sweep_row
 from pottsattn.studies.sweep.run import run_sweep
 from pottsattn.studies.sweep.table import SweepTable
 
@@ -72,7 +73,24 @@ def test_rows_are_those_of_fits_made_by_hand(serial):
     assert row.test_loss == judged.fits[0].test_loss
     assert row.coupling_error == judged.fits[0].coupling_error
     assert row.bayes_loss == judged.bayes_loss
-    assert row.realized_scale == realized_scale(model)
+    assert row.realized_scale == realized_coupling_scale(model.couplings)
+
+
+def test_the_realized_scale_counts_the_color_similarity(rng):
+    """Two heads, U far from the identity: the interactions alone would give another J."""
+    interactions = rng.normal(size=(2, 6, 6))
+    interactions = np.triu(interactions, 1) + np.triu(interactions, 1).transpose(0, 2, 1)
+    similarity = np.stack([np.eye(3), 4.0 * np.diag([1.0, 0.0, -1.0])])
+    model = PottsModel.factored(0.2 * interactions, similarity)
+    data = SequenceDataset(rng.integers(3, size=(40, 6)), 3, model=model)
+    fit = pottsattn.fit_pseudolikelihood(data, "plm", n_threads=1)
+    conditions = {"ridge_kind": "fixed", "ridge": 0.2, "alpha": 1.0, "seed": 0}
+    row = sweep_row(fit, data, coupling_scale=1.0, **conditions)
+    projector = np.eye(3) - 1.0 / 3.0
+    blocks = np.einsum("hij,hab->ijab", 0.2 * interactions, projector @ similarity @ projector)
+    assert row.realized_scale == pytest.approx(np.sqrt((blocks**2).sum() / (2 * 6)))
+    alone = np.sqrt(((0.2 * interactions) ** 2).sum() / 6)
+    assert abs(row.realized_scale / alone - 1.0) > 0.1
 
 
 def test_static_masks_are_fitted_to_the_optimum_and_named(tmp_path):
