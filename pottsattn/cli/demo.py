@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pottsattn.cli._shell import (
     DONE,
     NOT_CONVERGED,
     add_command,
+    bar,
     say,
 )
 
@@ -36,7 +36,8 @@ def _demo(arguments: argparse.Namespace) -> int:
     from pottsattn.demo.run import run_demo
 
     settings = Settings(n_instances=arguments.instances, seed=arguments.seed)
-    result = run_demo(arguments.out, settings, n_threads=arguments.threads, progress=_status_line)
+    with bar("demo", "fit") as progress:
+        result = run_demo(arguments.out, settings, n_threads=arguments.threads, progress=progress)
     page = Path(arguments.out) / "report.html"
     deviations = list(result.deviations())
     worst = max(deviations, key=lambda entry: abs(entry.relative))
@@ -52,9 +53,3 @@ def _demo(arguments: argparse.Namespace) -> int:
         + ("" if result.converged else "; NOT everything converged"),
     )
     return DONE if result.converged else NOT_CONVERGED
-
-
-def _status_line(what: str, done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r\x1b[K[{done}/{total}] {what}", end=end, file=sys.stderr, flush=True)

@@ -77,7 +77,7 @@ def _plan(arguments: argparse.Namespace) -> int:
             dataset,
             ridge=arguments.ridge,
             fields=arguments.fields,
-            heads=arguments.heads,
+            n_heads=arguments.heads,
             target_loss=arguments.target_loss,
             identity_threshold=arguments.identity_threshold,
             rng=arguments.seed,

@@ -8,7 +8,7 @@ fields, as the theory is.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pottsattn._core.display import Progress
 from pottsattn._core.threads import n_threads_or_default, run_in_threads
 from pottsattn._core.validate import InputError, check_at_least
 from pottsattn.data.dataset import SequenceDataset
@@ -37,7 +38,6 @@ __all__ = [
     "TRAINING_STEPS",
     "DemoResult",
     "Example",
-    "Progress",
     "Settings",
     "run_job",
 ]
@@ -46,7 +46,6 @@ METHODS = ("factored", "attention", "plm")
 RIDGE_KINDS = ("fixed", "optimal")
 TRAINING_STEPS = 150  # leave at most 1e-6 nats per site to the optimum at these sizes
 CURVE_ALPHAS = tuple(2.0 ** (k / 6) for k in range(-6, 25))  # 0.5 ... 16, holds 1, 2, 4, 8
-Progress = Callable[[str, int, int], None]  # (what, done, total)
 
 
 @dataclass(frozen=True)
@@ -122,20 +121,19 @@ def run_job(
     n_threads
         Fits made side by side; all cores if left out.
     progress
-        Called with (what, fits done, fits).
+        Called with (fits done, fits).
     """
     started = time.perf_counter()
-    report = progress or (lambda what, done, total: None)
+    report = progress or (lambda done, total: None)
     n_workers = n_threads_or_default(n_threads)
     n_fits = settings.n_instances * len(settings.alphas) * len(RIDGE_KINDS) * len(METHODS)
-    report("theory", 0, n_fits)
+    report(0, n_fits)
     curves = _theory(settings)
 
     rows: list[SweepRow] = []
     samples: list[SampleResult] = []
     fits: dict[str, FitResult] = {}
     for seed in range(settings.seed, settings.seed + settings.n_instances):
-        report(f"sampling instance {seed}", len(rows), n_fits)
         drawn = _sample(settings, seed, n_threads)
         samples.append(drawn)
         test = drawn.dataset.take(slice(-settings.n_test, None))
@@ -153,7 +151,7 @@ def run_job(
                         coupling_scale=settings.coupling_scale,
                     )
                 )
-                report(f"instance {seed}, alpha {task.alpha:g}, {task.method}", len(rows), n_fits)
+                report(len(rows), n_fits)
                 if task.is_drawn:
                     fits[task.method] = fit
         seconds = time.perf_counter() - started

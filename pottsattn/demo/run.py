@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pottsattn._core.display import Progress
 from pottsattn._core.storage import check_writable
 from pottsattn._core.validate import InputError
-from pottsattn.demo.job import DemoResult, Progress, Settings, run_job
+from pottsattn.demo.job import DemoResult, Settings, run_job
 from pottsattn.demo.page import write_demo_page
 
 __all__ = ["run_demo"]

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.display import Progress
 from pottsattn._core.storage import to_json
 from pottsattn._core.threads import n_threads_or_default
 from pottsattn._core.validate import (
@@ -27,7 +28,7 @@ from pottsattn.sampling.engine import Chains, Engine, build_engine, random_strea
 from pottsattn.sampling.judging import Criterion, check_two_starts, judge, judge_warmup
 from pottsattn.sampling.recording import Recorder
 from pottsattn.sampling.result import SampleResult
-from pottsattn.sampling.runs import PlainRun, Progress, Run, Workers
+from pottsattn.sampling.runs import PlainRun, Run, Workers
 from pottsattn.sampling.schedule import Schedule, Tempering
 from pottsattn.sampling.tempering import TemperedRun, tune_ladder
 from pottsattn.theory.ensemble import warn_outside_safe_zone

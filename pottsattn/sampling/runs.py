@@ -13,15 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import Progress
 from pottsattn._core.threads import run_in_threads
 from pottsattn.sampling.engine import Chains, Engine
 from pottsattn.sampling.schedule import Schedule
 
-__all__ = ["PlainRun", "Progress", "Rounds", "Run", "Workers", "warmup_pieces"]
+__all__ = ["PlainRun", "Rounds", "Run", "Workers", "warmup_pieces"]
 
 SWEEPS_PER_CALL = 100  # between looks at Ctrl-C and the progress
 WARMUP_PIECES = 32  # energies are read at their ends
-Progress = Callable[[int, int], None]  # (done, total), in chain sweeps
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Workers:
 
     n_threads: int
     total: int = 0
-    progress: Progress | None = None
+    progress: Progress | None = None  # in sweeps of chains
     done: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)

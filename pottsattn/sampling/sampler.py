@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pottsattn._core.display import Progress
 from pottsattn._core.storage import provenance
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.job import Job
 from pottsattn.sampling.recording import FileRecorder, MemoryRecorder
 from pottsattn.sampling.result import SampleResult
-from pottsattn.sampling.runs import Progress
 from pottsattn.sampling.schedule import Schedule, Tempering
 
 __all__ = ["SampleResult", "Schedule", "Tempering", "sample", "sample_to_file"]

@@ -24,13 +24,15 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import length_hint
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.display import Progress
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import (
     ConvergenceWarning,
@@ -210,7 +212,7 @@ def instance_curve(
     ridge: float,
     *,
     estimator: str = "factored",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> InstanceCurve:
     """Return the learning curves of measured sites.
 
@@ -227,7 +229,7 @@ def instance_curve(
     estimator
         "factored" or "full".
     progress
-        Called with the number of sites done.
+        Called with (sites done, sites); a generator tells no more than those done.
 
     Raises
     ------
@@ -240,6 +242,7 @@ def instance_curve(
         Some point is not solved.
     """
     array = check_alphas(alphas)
+    n_sites = length_hint(sites)
     rows: list[Array] = []
     problems: list[str] = []
     for site in sites:
@@ -253,7 +256,7 @@ def instance_curve(
                 problems.append(f"site {len(rows)} at alpha {array[at]:g}: {point.problem}")
         rows.append(row)
         if progress is not None:
-            progress(len(rows))
+            progress(len(rows), max(len(rows), n_sites))
     if not rows:
         raise InputError("no site was given: at least one is needed")
     test, bayes, train, error, accuracy = np.stack(rows, axis=1)

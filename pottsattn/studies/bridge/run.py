@@ -18,13 +18,14 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import Progress
 from pottsattn._core.validate import (
     ConvergenceWarning,
     InputError,
@@ -49,7 +50,6 @@ from pottsattn.studies.bridge.result import Bridge
 __all__ = ["MASK_FRACTIONS", "MAX_SEQUENCES", "bridge"]
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int], None]
 MASK_FRACTIONS = (0.15, 0.3, 0.5, 0.75, 0.9)
 MAX_SEQUENCES = 3000
 GAP_TOLERANCE = 1e-10  # nats per site: differences down to 1e-6 nats in the held-out loss are shown

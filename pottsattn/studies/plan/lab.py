@@ -7,13 +7,14 @@ hard a part is by fields alone, so that parts are comparable.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import Progress
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.resampling import split
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
@@ -58,7 +59,7 @@ class Lab:
         fields_l2: float,
         n_threads: int | None,
         n_fits: int,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
     ) -> None:
         self.dataset, self.parts = dataset, parts
         self._fitted = partial(

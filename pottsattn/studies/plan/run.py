@@ -14,12 +14,13 @@ References: docs/plan.md; Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import Progress
 from pottsattn._core.validate import (
     InputError,
     check_at_least,
@@ -61,12 +62,12 @@ def plan(
     ridge: float = DEFAULT_RIDGE,
     fields: str = "learned",
     fields_l2: float = 0.01,
-    heads: int | None = None,
+    n_heads: int | None = None,
     target_loss: float | None = None,
     identity_threshold: float = 0.8,
     rng: np.random.Generator | int = 0,
     n_threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Plan:
     """Return the predicted test loss against the number of sequences, per method.
 
@@ -78,7 +79,7 @@ def plan(
         Penalty in units of the theory, couplings_l2 = ridge / (2 alpha); above 0.
     fields, fields_l2
         As in `fit_pseudolikelihood`.
-    heads
+    n_heads
         H of the layer between one fixed color matrix and free blocks; about C - 1 if left out.
     target_loss
         Nats per site: the number of sequences that each method needs for it is sought.
@@ -106,12 +107,12 @@ def plan(
     check_positive("ridge", ridge)
     check_choice("fields", fields, ("learned", "none"))
     check_nonnegative("fields_l2", fields_l2)
-    if heads is not None:
-        check_at_least("heads", heads, 1)
-        if heads > (dataset.n_states - 1) ** 2:
+    if n_heads is not None:
+        check_at_least("n_heads", n_heads, 1)
+        if n_heads > (dataset.n_states - 1) ** 2:
             raise InputError(
-                f"heads must be at most (n_states - 1)^2 = {(dataset.n_states - 1) ** 2}, "
-                f"where blocks are free, got {heads}"
+                f"n_heads must be at most (n_states - 1)^2 = {(dataset.n_states - 1) ** 2}, "
+                f"where blocks are free, got {n_heads}"
             )
     if target_loss is not None:
         check_positive("target_loss", target_loss)
@@ -157,7 +158,7 @@ def plan(
                 back_test=float(residuals(old, _points(at_end))[0, 0]),
             )
         )
-    layer = _layer(ensembles[1], start[1], heads, dataset)
+    layer = _layer(ensembles[1], start[1], n_heads, dataset)
     methods.insert(1, _method_plan(dataset, f"heads {layer[0]}", layer[1], ridge, target_loss))
     zones = [phase_zone(e.n_states, e.coupling_scale).zone for e in ensembles]
     return Plan(
@@ -219,7 +220,7 @@ def _fitted(
 
 
 def _layer(
-    full: EffectiveEnsemble, start: EffectiveEnsemble, heads: int | None, dataset: SequenceDataset
+    full: EffectiveEnsemble, start: EffectiveEnsemble, n_heads: int | None, dataset: SequenceDataset
 ) -> tuple[int, EffectiveEnsemble]:
     """Return H and the ensemble of H heads whose color matrices span the couplings.
 
@@ -227,7 +228,7 @@ def _layer(
     """
     finite = (dataset.length - 1.0) / dataset.length
     rank = start.ridge_cost / finite  # C - 1 of the colors in use
-    n_heads = heads or max(1, round(rank))
+    n_heads = n_heads or max(1, round(rank))
     share = min(1.0, n_heads / rank**2)
     return n_heads, replace(
         full, sequence_cost=full.sequence_cost * share, ridge_cost=full.ridge_cost * share * rank

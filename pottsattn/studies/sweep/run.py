@@ -6,13 +6,13 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
+from pottsattn._core.display import Progress
 from pottsattn._core.executors import LocalProcesses, run_tasks
 from pottsattn._core.partial import PartialFile
 from pottsattn._core.storage import check_writable, to_json
@@ -24,8 +24,6 @@ from pottsattn.studies.sweep.tasks import FitTask
 from pottsattn.theory.ensemble import warn_outside_safe_zone
 
 __all__ = ["SweepResult", "run_sweep"]
-
-Progress = Callable[[int, int], None]  # (fits done, fits)
 
 
 @dataclass(frozen=True, eq=False)
