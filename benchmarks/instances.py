@@ -38,11 +38,10 @@ from pottsattn.figures.style import save_figure
 from pottsattn.instances.data import InstanceData, digit_data, mixture_data
 from pottsattn.instances.encoder import Encoder, encode
 from pottsattn.instances.probes import evaluate
-from pottsattn.instances.projection_heads import HeadConfig
 from pottsattn.instances.references import random_encoder, train_masked_tokens, train_supervised
 from pottsattn.instances.result import InstanceRun
 from pottsattn.instances.run import encoder_config_for, run_instances
-from pottsattn.instances.settings import PretrainConfig, TrainingConfig
+from pottsattn.instances.settings import HeadConfig, PretrainConfig, TrainingConfig
 from pottsattn.instances.training import as_inputs, pretrain
 
 STEPS, SUPERVISED_STEPS = 800, 400

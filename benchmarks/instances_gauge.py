@@ -22,12 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from pottsattn.instances.encoder import Encoder, EncoderConfig, encode
+from pottsattn.instances.encoder import Encoder, encode
 from pottsattn.instances.mixtures import LabeledSequences, PottsMixture, gauge_mixture
 from pottsattn.instances.probes import evaluate, nearest_neighbor_probe, raw_linear_probe
-from pottsattn.instances.projection_heads import HeadConfig
 from pottsattn.instances.references import random_encoder, train_supervised
-from pottsattn.instances.settings import PretrainConfig, TrainingConfig
+from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig, TrainingConfig
 from pottsattn.instances.training import pretrain
 
 N_CLASSES, LENGTH, N_STATES, DEGREE = 8, 40, 6, 12

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn._core.machine import worker_rank
 from pottsattn._core.validate import InputError
+from pottsattn.cli._options import add_options, given
 from pottsattn.cli._shell import (
     DONE,
     INTERRUPTED,
@@ -19,6 +20,7 @@ from pottsattn.cli._shell import (
     check_output,
     say,
 )
+from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig
 
 if TYPE_CHECKING:
     from pottsattn.instances.data import InstanceData
@@ -38,18 +40,27 @@ OF_MIXTURES: dict[str, Any] = {
     "field_scale": None,
 }
 OF_DATASETS: dict[str, Any] = {"patch_size": 2, "image_size": 16}
-OF_ENCODER = {"width": "width", "layers": "n_layers", "heads": "n_heads"}
-OF_TRAINING = {
-    "loss": "loss",
-    "mask_ratio": "mask_fraction",
-    "masks": "masks",
-    "steps": "max_steps",
-    "batch_size": "batch_size",
-    "learning_rate": "learning_rate",
-    "weight_decay": "weight_decay",
-    "momentum": "momentum",
-    "temperature": "temperature",
-    "precision": "precision",
+NAMES = {"mask_fraction": "mask-ratio", "max_steps": "steps"}
+TRAINING_TEXTS = {
+    "loss": ("NAME", "byol or infonce"),
+    "mask_fraction": ("R", "share of hidden tokens"),
+    "masks": ("N", "masks of an instance and step"),
+    "max_steps": ("T", "training steps"),
+    "batch_size": ("B", "instances a step (default: 64; vit-base: 2048)"),
+    "learning_rate": ("X", "highest rate (default: 0.002; vit-base: 0.00015 B / 256)"),
+    "weight_decay": ("X", "of AdamW (default: 0.05; vit-base: 0.1)"),
+    "momentum": ("M", "of the teacher at first (default: 0.99; vit-base: 0.996)"),
+    "temperature": ("X", "infonce: temperature"),
+    "precision": ("NAME", "single or bfloat16"),
+}
+NETWORK_TEXTS = {
+    "width": ("W", "components of a vector (default: of the preset)"),
+    "n_layers": ("N", "layers of the trunk (default: of the preset)"),
+    "n_heads": ("H", "attention heads (default: of the preset)"),
+    "norm": (
+        "NAME",
+        "of the heads of the loss: batch or layer (default: batch; vit-base: layer, as published)",
+    ),
 }
 
 
@@ -65,38 +76,13 @@ def add_parser(commands: Any) -> None:
     )
     _add_data_options(parser)
     training = parser.add_argument_group("training")
-    add = training.add_argument
-    add("--loss", metavar="NAME", help="byol or infonce (default: byol)")
-    add("--mask-ratio", type=float, metavar="R", help="share of hidden tokens (default: 0.8)")
-    add("--masks", type=int, metavar="N", help="masks of an instance and step (default: 5)")
-    add("--steps", type=int, metavar="T", help="training steps (default: 800)")
-    add(
-        "--batch-size", type=int, metavar="B", help="instances a step (default: 64; vit-base: 2048)"
-    )
-    add(
-        "--learning-rate",
-        type=float,
-        metavar="X",
-        help="highest rate (default: 0.002; vit-base: 0.00015 B / 256)",
-    )
-    add("--weight-decay", type=float, metavar="X", help="of AdamW (default: 0.05; vit-base: 0.1)")
-    add(
-        "--momentum",
-        type=float,
-        metavar="M",
-        help="of the teacher at first (default: 0.99; vit-base: 0.996)",
-    )
-    add("--temperature", type=float, metavar="X", help="infonce: temperature (default: 0.2)")
-    add("--precision", metavar="NAME", help="single or bfloat16 (default: single)")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
+    add_options(training.add_argument, (PretrainConfig,), TRAINING_TEXTS, NAMES)
+    training.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu or cuda")
     network = parser.add_argument_group("encoder and heads")
-    add = network.add_argument
-    add("--preset", default="tiny", metavar="NAME", help="sizes and settings: tiny or vit-base")
-    add("--width", type=int, metavar="W", help="components of a vector (default: of the preset)")
-    add("--layers", type=int, metavar="N", help="layers of the trunk (default: of the preset)")
-    add("--heads", type=int, metavar="H", help="attention heads (default: of the preset)")
-    add("--norm", metavar="NAME", help="of the heads of the loss: batch or layer (default: batch; "
-        "vit-base: layer, as published)")  # fmt: skip
+    network.add_argument(
+        "--preset", default="tiny", metavar="NAME", help="sizes and settings: tiny or vit-base"
+    )
+    add_options(network.add_argument, (EncoderConfig, HeadConfig), NETWORK_TEXTS)
     parser.add_argument(
         "--references",
         default="random,supervised",
@@ -131,15 +117,13 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
 def _instances(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
     check_output(arguments.out, arguments.dataset)
-    from pottsattn.instances.projection_heads import HeadConfig
     from pottsattn.instances.run import encoder_config_for, run_instances
-    from pottsattn.instances.settings import PretrainConfig
 
     references = [] if arguments.references == "none" else arguments.references.split(",")
-    config = PretrainConfig.preset(arguments.preset, **_given(arguments, OF_TRAINING))
-    heads = HeadConfig.preset(arguments.preset, **_given(arguments, {"norm": "norm"}))
+    config = PretrainConfig.preset(arguments.preset, **given(PretrainConfig, arguments))
+    heads = HeadConfig.preset(arguments.preset, **given(HeadConfig, arguments))
     data = _data(arguments)
-    encoder = encoder_config_for(data, arguments.preset, **_given(arguments, OF_ENCODER))
+    encoder = encoder_config_for(data, arguments.preset, **given(EncoderConfig, arguments))
     leads = worker_rank() in (None, 0)  # of several processes one writes
     with bar("instances", "step") as progress:
         run = run_instances(
@@ -181,17 +165,12 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise InputError("--temperature applies to --loss infonce")
 
 
-def _given(arguments: argparse.Namespace, names: dict[str, str]) -> dict[str, Any]:
-    """Return the options that were given, by the names that Python has for them."""
-    values = {name: getattr(arguments, option) for option, name in names.items()}
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _data(arguments: argparse.Namespace) -> InstanceData:
     from pottsattn.instances.data import digit_data, mixture_data, read_data
 
     defaults = OF_MIXTURES if arguments.dataset is None else OF_DATASETS
-    options = {**defaults, **_given(arguments, {name: name for name in defaults})}
+    said = {name: getattr(arguments, name) for name in defaults}
+    options = defaults | {name: value for name, value in said.items() if value is not None}
     if arguments.dataset is None:
         sizes = [options.pop(name) for name in ("mixture", "classes", "length", "states")]
         return mixture_data(

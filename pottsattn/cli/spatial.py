@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn._core.validate import InputError
+from pottsattn.cli._options import add_options, given
 from pottsattn.cli._shell import (
     DONE,
     INTERRUPTED,
@@ -17,11 +18,44 @@ from pottsattn.cli._shell import (
     check_output,
     say,
 )
+from pottsattn.spatial.recipe import SpatialRecipe
 
 if TYPE_CHECKING:
     from pottsattn.spatial.areas import PatchAreas
 
 __all__ = ["add_parser"]
+
+
+NAMES = {
+    "max_steps": "steps",
+    "mask_fraction": "mask-ratio",
+    "train_positions": "freeze-positions",
+}
+DATA_TEXTS = {
+    "latent_range": (
+        "LOW HIGH",
+        "strength of the features (default: 0.5 1.5 for mae, 0.9 1.1 for contrastive)",
+    ),
+}
+TRAINING_TEXTS = {
+    "objective": ("NAME", "mae or contrastive"),
+    "max_steps": ("N", "gradient steps"),
+    "learning_rate": ("X", "(default: 0.2 P for mae, 20 P for contrastive)"),
+    "batch_size": (
+        "N",
+        "new inputs per cluster and step (default: 24 for mae, 48 for contrastive)",
+    ),
+    "mask_fraction": ("R", "share of hidden patches"),
+    "temperature": ("X", "of the contrastive loss"),
+    "masks": ("NAME", "mae: sampled, or mean-field for the average over masks"),
+    "train_positions": ("", "learn no position-position correlations"),
+    "start_scale": (
+        "X",
+        "standard deviation of the correlations at the start; above 0 it breaks the symmetry of "
+        "queries under contrast",
+    ),
+    "record_every": ("N", "steps (default: a hundredth of them)"),
+}
 
 
 def add_parser(commands: Any) -> None:
@@ -54,76 +88,17 @@ def add_parser(commands: Any) -> None:
         help="areas of your own instead: integers (clusters, patches), or labeled images "
         "(clusters, rows, columns); 0 is the global area, of images the most frequent label",
     )
-    data.add_argument(
-        "--latent-range",
-        type=float,
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        help="strength of the features (default: 0.5 1.5 for mae, 0.9 1.1 for contrastive)",
-    )
+    add_options(data.add_argument, (SpatialRecipe,), DATA_TEXTS)
     training = spatial.add_argument_group("training")
-    training.add_argument("--objective", default="mae", metavar="NAME", help="mae or contrastive")
-    training.add_argument("--steps", type=int, default=300, metavar="N", help="gradient steps")
-    training.add_argument(
-        "--learning-rate",
-        type=float,
-        metavar="X",
-        help="(default: 0.2 P for mae, 20 P for contrastive)",
-    )
-    training.add_argument(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="new inputs per cluster and step (default: 24 for mae, 48 for contrastive)",
-    )
-    training.add_argument(
-        "--mask-ratio", type=float, default=0.5, metavar="R", help="share of hidden patches"
-    )
-    training.add_argument(
-        "--temperature", type=float, default=0.5, metavar="X", help="of the contrastive loss"
-    )
-    training.add_argument(
-        "--masks",
-        default="sampled",
-        metavar="NAME",
-        help="mae: sampled, or mean-field for the average over masks",
-    )
-    training.add_argument(
-        "--freeze-positions", action="store_true", help="learn no position-position correlations"
-    )
-    training.add_argument(
-        "--start-scale",
-        type=float,
-        default=0.0,
-        metavar="X",
-        help="standard deviation of the correlations at the start; above 0 it breaks the symmetry "
-        "of queries under contrast",
-    )
-    training.add_argument(
-        "--record-every", type=int, metavar="N", help="steps (default: a hundredth of them)"
-    )
+    add_options(training.add_argument, (SpatialRecipe,), TRAINING_TEXTS, NAMES)
     spatial.add_argument("--out", required=True, metavar="FILE", help="run to write (.h5)")
 
 
 def _spatial(arguments: argparse.Namespace) -> int:
-    from pottsattn.spatial.recipe import SpatialRecipe
     from pottsattn.spatial.training import train_areas
 
     check_output(arguments.out, arguments.areas)
-    latents = arguments.latent_range
-    recipe = SpatialRecipe(
-        objective=arguments.objective,
-        max_steps=arguments.steps,
-        learning_rate=arguments.learning_rate,
-        batch_size=arguments.batch_size,
-        mask_fraction=arguments.mask_ratio,
-        latent_range=None if latents is None else (latents[0], latents[1]),
-        temperature=arguments.temperature,
-        masks=arguments.masks,
-        train_positions=not arguments.freeze_positions,
-        start_scale=arguments.start_scale,
-        record_every=arguments.record_every,
-    )
+    recipe = SpatialRecipe(**given(SpatialRecipe, arguments))
     areas = _areas(arguments)
     with bar(recipe.objective, "step") as progress:
         run = train_areas(

@@ -14,8 +14,6 @@ al., Proc. ICCV, 32 (2021); positions of images: Chen, Xie, He, Proc. ICCV, 9640
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,126 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pottsattn._core.validate import (
-    InputError,
-    check_at_least,
-    check_choice,
-    check_nonnegative,
-    check_positive,
-)
+from pottsattn.instances.settings import EncoderConfig
 
-__all__ = ["PRESETS", "Encoder", "EncoderConfig", "encode"]
+__all__ = ["Encoder", "encode"]
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"width": 32, "n_layers": 2, "n_heads": 4, "feedforward_ratio": 2},
-    "vit-base": {
-        "width": 768,
-        "n_layers": 12,
-        "n_heads": 12,
-        "feedforward_ratio": 4,
-        "drop_path": 0.1,
-    },
-}
 TOKEN_SCALE = 0.02  # standard deviation of the class token at the start
 EMBEDDING_SCALE = 1.0  # of states and positions: unit variance, as what a layer norm gives
 AT_ONCE = 256  # instances that are encoded together where no gradient is needed
 PERIOD = 10000.0  # longest wavelength of the positions of images is 2 pi times this
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Sizes of an encoder.
-
-    Attributes
-    ----------
-    n_tokens : int
-        L sites, or patches of an image.
-    n_states : int or None
-        C: tokens are the sites of sequences; every (site, state) has a learned vector.
-    patch_dim : int or None
-        Tokens are patches of this many numbers, embedded linearly. Either this or `n_states`.
-    grid : tuple of int or None
-        Rows and columns of the patches; square if left out.
-    width, n_layers, n_heads, feedforward_ratio
-        Of the trunk, and of the class-attention blocks.
-    n_class_layers : int
-        Class-attention blocks.
-    layer_scale : float
-        g_1 and g_2 at the start.
-    drop_path : float
-        Probability with which the last layer of a trunk in training skips a residual branch; it
-        rises linearly from 0 at the first layer.
-
-    Raises
-    ------
-    InputError
-        Sizes that do not fit each other.
-    """
-
-    n_tokens: int
-    n_states: int | None = None
-    patch_dim: int | None = None
-    grid: tuple[int, int] | None = None
-    width: int = 32
-    n_layers: int = 2
-    n_heads: int = 4
-    feedforward_ratio: int = 2
-    n_class_layers: int = 2
-    layer_scale: float = 0.1
-    drop_path: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("n_tokens", "width", "n_layers", "n_heads", "feedforward_ratio"):
-            check_at_least(name, getattr(self, name), 1)
-        check_at_least("n_class_layers", self.n_class_layers, 1)
-        check_positive("layer_scale", self.layer_scale)
-        if check_nonnegative("drop_path", self.drop_path) >= 1.0:
-            raise InputError(f"drop_path must be below 1, got {self.drop_path}")
-        if self.width % self.n_heads:
-            raise InputError(
-                f"width must be a multiple of n_heads {self.n_heads}, got {self.width}"
-            )
-        if (self.n_states is None) == (self.patch_dim is None):
-            raise InputError("give either n_states (sequences) or patch_dim (images)")
-        if self.n_states is not None:
-            check_at_least("n_states", self.n_states, 2)
-            return
-        check_at_least("patch_dim", self.patch_dim, 1)
-        if self.width % 4:
-            raise InputError(f"width must be a multiple of 4 for images, got {self.width}")
-        side = math.isqrt(self.n_tokens)
-        grid = (side, side) if self.grid is None else (self.grid[0], self.grid[1])
-        if grid[0] * grid[1] != self.n_tokens:
-            raise InputError(f"{self.n_tokens} patches are no grid of {grid[0]} x {grid[1]}")
-        object.__setattr__(self, "grid", grid)
-
-    @classmethod
-    def preset(cls, name: str, n_tokens: int = 196, **more: Any) -> EncoderConfig:
-        """Return a named size: "tiny", or "vit-base" (of 196 patches of 16 x 16 x 3 numbers).
-
-        `more` are attributes, which come before those of the preset.
-        """
-        sizes = PRESETS[check_choice("preset", name, tuple(PRESETS))]
-        if name == "vit-base" and more.get("n_states") is None:
-            more = {"patch_dim": 16 * 16 * 3, **more}
-        return cls(**{"n_tokens": n_tokens, **sizes, **more})
-
-    @property
-    def n_parameters(self) -> int:
-        """Number of trained parameters of the encoder, without heads."""
-        width, hidden = self.width, self.feedforward_ratio * self.width
-        block = 4 * width * (width + 1)  # queries, keys, values, output
-        block += 2 * width * hidden + hidden + width  # feed-forward layer
-        block += 4 * width  # two layer norms
-        ends = width + 2 * width  # class token, last layer norm
-        if self.n_states is not None:
-            ends += self.n_tokens * (self.n_states + 1) * width
-        else:
-            assert self.patch_dim is not None
-            ends += (self.patch_dim + 1) * width
-        return (self.n_layers + self.n_class_layers) * block + (
-            2 * width * self.n_class_layers + ends
-        )
 
 
 class Encoder(nn.Module):

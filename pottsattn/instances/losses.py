@@ -17,9 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["LOSSES", "byol", "infonce"]
-
-LOSSES = ("byol", "infonce")
+__all__ = ["byol", "infonce"]
 
 
 def byol(predictions: Tensor, targets: Tensor) -> Tensor:

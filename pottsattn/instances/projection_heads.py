@@ -9,52 +9,14 @@ Reference: Wu, Lai, Sun, Lin, arXiv:2206.04667, and its published code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pottsattn._core.validate import check_at_least, check_choice
+from pottsattn.instances.settings import HeadConfig
 
-__all__ = ["HEAD_PRESETS", "NORMS", "HeadConfig", "make_predictor", "make_projector"]
-
-NORMS = ("batch", "layer")
-HEAD_PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": {"hidden": 128, "size": 32, "norm": "batch"},
-    "vit-base": {"hidden": 4096, "size": 256, "norm": "layer"},
-}
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """Sizes of the heads.
-
-    Attributes
-    ----------
-    hidden : int
-        Width of the hidden layers.
-    size : int
-        Components of what student and teacher compare.
-    norm : {"batch", "layer"}
-        Between the linear maps. Batch statistics are those of one mask, so that several masks in
-        one batch give what they give one by one; running statistics are not kept.
-    """
-
-    hidden: int = 128
-    size: int = 32
-    norm: str = "batch"
-
-    def __post_init__(self) -> None:
-        check_at_least("head_hidden", self.hidden, 1)
-        check_at_least("head_size", self.size, 1)
-        check_choice("norm", self.norm, NORMS)
-
-    @classmethod
-    def preset(cls, name: str, **more: Any) -> HeadConfig:
-        """Return a named size, "tiny" or "vit-base"; `more` come before those of the preset."""
-        return cls(**{**HEAD_PRESETS[check_choice("preset", name, tuple(HEAD_PRESETS))], **more})
+__all__ = ["make_predictor", "make_projector"]
 
 
 def make_projector(

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pottsattn._core.validate import InputError, check_generator, check_positive
-from pottsattn.instances.encoder import TOKEN_SCALE, Encoder, EncoderConfig
-from pottsattn.instances.settings import TrainingConfig
+from pottsattn.instances.encoder import TOKEN_SCALE, Encoder
+from pottsattn.instances.settings import EncoderConfig, TrainingConfig
 from pottsattn.instances.steps import EncoderObjective
 from pottsattn.instances.training import TrainedEncoder, as_inputs, train_encoder
 

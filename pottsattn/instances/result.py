@@ -110,7 +110,8 @@ class InstanceRun:
         """The teacher, on the CPU."""
         import torch
 
-        from pottsattn.instances.encoder import Encoder, EncoderConfig
+        from pottsattn.instances.encoder import Encoder
+        from pottsattn.instances.settings import EncoderConfig
 
         sizes = dict(self.config["encoder"])
         if sizes["grid"] is not None:

@@ -19,7 +19,7 @@ from pottsattn._core.display import Progress
 from pottsattn._core.storage import to_json
 from pottsattn._core.validate import check_at_least, check_choice, check_seed
 from pottsattn.instances.data import InstanceData
-from pottsattn.instances.encoder import AT_ONCE, Encoder, EncoderConfig, encode
+from pottsattn.instances.encoder import AT_ONCE, Encoder, encode
 from pottsattn.instances.probes import (
     ProbeScores,
     evaluate,
@@ -27,10 +27,9 @@ from pottsattn.instances.probes import (
     linear_probe,
     raw_linear_probe,
 )
-from pottsattn.instances.projection_heads import HeadConfig
 from pottsattn.instances.references import random_encoder, train_masked_tokens, train_supervised
 from pottsattn.instances.result import UNKNOWN, InstanceRun
-from pottsattn.instances.settings import PretrainConfig, TrainingConfig
+from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig, TrainingConfig
 from pottsattn.instances.training import TrainedEncoder, as_inputs, pretrain
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
 

@@ -37,12 +37,12 @@ from pottsattn._core.validate import (
     check_generator,
     check_sequences,
 )
-from pottsattn.instances.encoder import Encoder, EncoderConfig
+from pottsattn.instances.encoder import Encoder
 from pottsattn.instances.losses import byol, infonce
 from pottsattn.instances.masks import n_visible, visible_tokens
-from pottsattn.instances.projection_heads import HeadConfig, make_predictor, make_projector
+from pottsattn.instances.projection_heads import make_predictor, make_projector
 from pottsattn.instances.result import EncoderHistory
-from pottsattn.instances.settings import PretrainConfig, TrainingConfig
+from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig, TrainingConfig
 from pottsattn.instances.steps import EncoderObjective, EncoderTraining
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import Workers, choose_device, join_workers, limit_threads

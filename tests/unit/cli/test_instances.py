@@ -143,7 +143,7 @@ def test_table_says_what_is_unknown(capsys):
         ("--mixture gauge --field-scale 1", "a gauge mixture has no fields"),
         ("--dataset digits", "--classes applies to mixtures of Potts models, not to --dataset"),
         ("--patch-size 2", "--patch-size applies to --dataset"),
-        ("--steps 0", "max_steps must be at least 1, got 0"),
+        ("--steps 0", "--steps must be at least 1, got 0"),
         ("--degree 3", "degree must be even"),
         ("--device tpu", "device must be auto, cpu or cuda, got 'tpu'"),
     ],

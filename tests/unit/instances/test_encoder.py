@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from pottsattn import InputError
-from pottsattn.instances.encoder import Encoder, EncoderConfig
+from pottsattn.instances.encoder import Encoder
 from pottsattn.instances.losses import byol, infonce
 from pottsattn.instances.masks import n_visible, visible_tokens
-from pottsattn.instances.projection_heads import HeadConfig, make_predictor, make_projector
+from pottsattn.instances.projection_heads import make_predictor, make_projector
+from pottsattn.instances.settings import EncoderConfig, HeadConfig
 
 CONFIGS = {
     "sequences": EncoderConfig(12, n_states=4, width=16, n_class_layers=3),

@@ -13,12 +13,11 @@ import torch
 from pottsattn import InputError, load
 from pottsattn.instances import data as sources
 from pottsattn.instances.data import digit_data, mixture_data, read_data
-from pottsattn.instances.encoder import Encoder, EncoderConfig, encode
-from pottsattn.instances.projection_heads import HeadConfig
+from pottsattn.instances.encoder import Encoder, encode
 from pottsattn.instances.references import random_encoder, train_masked_tokens, train_supervised
 from pottsattn.instances.result import InstanceRun
 from pottsattn.instances.run import encoder_config_for, run_instances
-from pottsattn.instances.settings import PretrainConfig, TrainingConfig
+from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig, TrainingConfig
 
 ENCODER = EncoderConfig(10, n_states=3, width=8, n_heads=2)
 

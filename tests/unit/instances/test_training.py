@@ -16,9 +16,7 @@ import torch
 
 from pottsattn import ConvergenceWarning, InputError
 from pottsattn._core.checkpoint import CheckpointFile
-from pottsattn.instances.encoder import EncoderConfig
-from pottsattn.instances.projection_heads import HeadConfig
-from pottsattn.instances.settings import PretrainConfig
+from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig
 from pottsattn.instances.training import InstanceObjective, as_inputs, pretrain
 from pottsattn.training.workers import Workers
 
