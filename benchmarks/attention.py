@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from pottsattn import FactoredAttention
 from pottsattn._core.threads import n_threads_or_default
-from pottsattn.fitting.masked.masking import MaskedBatch, Masking
+from pottsattn.fitting.masked.masking import BoundMasking, MaskedBatch
 from pottsattn.fitting.masked.objective import Objective
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.penalty import Penalty
 
 SIZES = (  # L, C, H, batch, least ratio
     (100, 21, 16, 1024, 3.0),
@@ -74,7 +74,9 @@ def _make(
     )
     sequences = np.random.default_rng(0).integers(n_states, size=(size, length), dtype=np.uint8)
     weights = torch.full((size,), 1.0 / (size * length))
-    return layer, Masking(length, n_states).batch(np.arange(size), sequences, weights, 0)
+    return layer, BoundMasking(length=length, n_states=n_states).batch(
+        np.arange(size), sequences, weights, 0
+    )
 
 
 def _our_objective(layer: FactoredAttention, batch: MaskedBatch) -> Tensor:

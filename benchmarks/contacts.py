@@ -33,9 +33,12 @@ from pottsattn.analysis.contacts import ContactRanking, Precision, rank_contacts
 from pottsattn.data.reading import read_dataset
 from pottsattn.figures.contacts import figure_heads, plot_contact_map, plot_precision
 from pottsattn.figures.style import new_figure, save_figure
+from pottsattn.fitting.masked.settings import AttentionConfig
 from pottsattn.fitting.mean_field import fit_mean_field
 from pottsattn.fitting.pseudolikelihood.heads_fit import nearest_heads
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
+from pottsattn.training.recipe import Recipe
 
 PLMC = {"L/2": 1.000, "L": 0.962, "2L": 0.792}  # lambda_e = lambda_h = 10.4
 CCMPRED = {"L/2": 1.000, "L": 0.925, "2L": 0.764}
@@ -43,7 +46,6 @@ TWO_PAIRS = {"L/2": 2.5 / 26, "L": 2.5 / 53, "2L": 2.5 / 106}  # and half a pair
 NEAR = 0.03
 MOST_SECONDS = 300.0
 HEADS_RIDGE = 4.0  # the penalty of one head's block is that of full blocks over C - 1 = 20
-TRAINING = {"color_similarity": "learned", "ridge": HEADS_RIDGE, "batch_size": 512, "rng": 0}
 
 
 @dataclass(frozen=True)
@@ -120,14 +122,16 @@ def methods(n_threads: int) -> list[tuple[str, Any, bool]]:
             "factored",
             n_heads=number,
             color_similarity="learned",
-            gap_tolerance=1e-4,
+            solver=Solver(gap_tolerance=1e-4),
             n_threads=n_threads,
             **{"ridge": HEADS_RIDGE, **options},
         )
 
     def trained(number: int, **options: Any) -> Any:
+        layer = AttentionConfig(number, color_similarity="learned", **options)
+        recipe = Recipe(max_steps=200, batch_size=512)
         return lambda data: train_masked(
-            data, n_heads=number, n_threads=n_threads, **{**TRAINING, "max_steps": 200, **options}
+            data, layer, ridge=HEADS_RIDGE, recipe=recipe, rng=0, n_threads=n_threads
         )
 
     soft = {"attention": "softmax"}

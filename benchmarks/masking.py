@@ -37,9 +37,11 @@ from pottsattn.figures.style import (
     new_figure,
     save_figure,
 )
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.theory.closed_forms import best_static_mask_fraction
 from pottsattn.theory.optimum import optimal_mask_fraction, optimal_ridge
+from pottsattn.training.recipe import Recipe
 
 Array = NDArray[np.float64]
 
@@ -251,12 +253,12 @@ def check_fits(length: int = 80) -> bool:
         train, test = np.split(sequences, [alpha * length])
         fit = train_masked(
             SequenceDataset(train, n_states=n_states),
-            optimizer="lbfgs",
-            mask_mode="static",
-            masks=setting.n_masks,
-            mask_fraction=setting.mask_fraction,
+            AttentionConfig(fields="none"),
             ridge=setting.ridge,
-            fields="none",
+            masking=Masking(
+                masks=setting.n_masks, mask_fraction=setting.mask_fraction, mask_mode="static"
+            ),
+            recipe=Recipe(optimizer="lbfgs"),
             rng=seed,
             n_threads=1,
         )

@@ -27,10 +27,10 @@ import torch
 from pottsattn import SequenceDataset
 from pottsattn._core.simd.vectors import LANES, aligned_zeros, load_floats, splat, store_floats
 from pottsattn._core.threads import n_threads_or_default, njit, run_in_threads
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.kernels_few_states import MOST_STATES
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.rows_full import full_row_loss, padded_row, padded_width
-from pottsattn.fitting.record import Penalty
 
 SIZES = (  # M, L, C, least ratio, aim; the last two are demos'
     (4909, 53, 21, 5.0, 8.0),

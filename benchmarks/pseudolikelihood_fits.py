@@ -23,11 +23,12 @@ from pottsattn._core.threads import n_threads_or_default
 from pottsattn.analysis.contacts import rank_contacts, read_distances
 from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.conventions import objective_in, penalty_from
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.joint_solver import solve_jointly
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.row_solver import StopRule
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
-from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 from pottsattn.model.ensembles import generalized, sk_potts
@@ -128,7 +129,7 @@ def sitewise_family(family: SequenceDataset, known: dict[tuple[int, int], float]
     """Fit site by site in both precisions."""
     fits, missed = [], []
     for precision in ("mixed", "double"):
-        fit = fit_pseudolikelihood(family, precision=precision)
+        fit = fit_pseudolikelihood(family, solver=Solver(precision=precision))
         at = rank_contacts(fit).precision(known).at
         shares = ", ".join(f"{name} {share:.3f}" for name, share in at.items())
         print(
@@ -242,7 +243,9 @@ def precisions() -> list[str]:
     model = generalized(40, 21, 3.0, rng=1)
     dataset = sample(model, 2000, schedule=Schedule(n_chains=200), rng=1).dataset
     fits = [
-        fit_pseudolikelihood(dataset, precision=name, gap_tolerance=SMALL_GAP_TOLERANCE)
+        fit_pseudolikelihood(
+            dataset, solver=Solver(gap_tolerance=SMALL_GAP_TOLERANCE, precision=name)
+        )
         for name in ("mixed", "double")
     ]
     largest = largest_difference(*fits)
@@ -264,7 +267,7 @@ def no_optimum() -> list[str]:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             fit = fit_pseudolikelihood(
-                SequenceDataset(sequences, 3), method, couplings_l2=0.0, fields_l2=0.0
+                SequenceDataset(sequences, 3), method, penalty=Penalty(0.0, 0.0)
             )
         print(f"separable, {method}: converged: {fit.converged}; {fit.message}")
         is_warned = any(issubclass(one.category, ConvergenceWarning) for one in seen)

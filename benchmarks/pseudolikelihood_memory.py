@@ -20,10 +20,11 @@ from typing import Any
 
 from pottsattn import ConvergenceWarning, Schedule, fit_pseudolikelihood, sample
 from pottsattn._core.threads import n_threads_or_default, run_in_threads
+from pottsattn.fitting.penalty import Ridge
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.row_solver import StopRule, _solve_row
 from pottsattn.fitting.pseudolikelihood.rows_full import FullRows
-from pottsattn.fitting.record import penalty_for
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.model.ensembles import generalized
 
 N_SEQUENCES, LENGTH, N_STATES = 2000, 1000, 21
@@ -40,8 +41,10 @@ def main() -> None:
     dataset = sample(model, N_SEQUENCES, schedule=schedule, rng=0).dataset
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fit = fit_pseudolikelihood(dataset.take(slice(0, None, EVERY)), max_steps=N_STEPS)
-    penalty = penalty_for(dataset, ridge=None, couplings_l2=None, fields_l2=0.01)
+        fit = fit_pseudolikelihood(
+            dataset.take(slice(0, None, EVERY)), solver=Solver(max_steps=N_STEPS)
+        )
+    penalty = Ridge().of(dataset)
     rows = FullRows(RowData.of(dataset, penalty, learn_fields=True))
     strength = min(penalty.couplings_l2, penalty.fields_l2)
     rule = StopRule(strength, GAP_TOLERANCE, None, MAX_STEPS)

@@ -19,10 +19,13 @@ from pottsattn import SequenceDataset, fit_pseudolikelihood, train_masked
 from pottsattn._core.validate import ConvergenceWarning
 from pottsattn.analysis.comparison import compare, coupling_pairs
 from pottsattn.fitting.losses import sequence_losses
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.masked.transformer import MaskedTransformer
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.selection.ridge_choice import choose_ridge
 from pottsattn.model.ensembles import generalized, sk_potts
 from pottsattn.sampling.sampler import sample
+from pottsattn.training.recipe import Recipe
 
 __all__ = ["make_data", "run"]
 
@@ -106,13 +109,15 @@ def network(
     fit = train_masked(
         train,
         transformer,
-        masks=SITES,
-        batch_size=BATCH,
-        max_steps=FEW_STEPS if layers == 1 else STEPS,
-        learning_rate=RATE,
-        warmup_steps=WARMUP,
+        masking=Masking(masks=SITES),
+        recipe=Recipe(
+            max_steps=FEW_STEPS if layers == 1 else STEPS,
+            batch_size=BATCH,
+            learning_rate=RATE,
+            warmup_steps=WARMUP,
+            stop_early=True,
+        ),
         validation=validation,
-        stop_early=True,
         rng=seed,
         n_threads=1,
     )
@@ -125,12 +130,10 @@ def attention(data: Path, seed: int, n_sequences: int) -> dict[str, Any]:
     train, validation = _load(data, "train", n_sequences), _load(data, "validation")
     fit = train_masked(
         train,
-        color_similarity="learned",
-        fields="none",
+        AttentionConfig(color_similarity="learned", fields="none"),
+        masking=Masking(masks=SITES),
+        recipe=Recipe(max_steps=max(300, 40 * n_sequences // 1024), batch_size=1024),
         validation=validation,
-        batch_size=1024,
-        masks=SITES,
-        max_steps=max(300, 40 * n_sequences // 1024),
         rng=seed,
         n_threads=1,
     )
@@ -149,15 +152,29 @@ def same_objective(data: Path, seed: int, n_sequences: int) -> dict[str, Any]:
     train, test = _load(data, "train", n_sequences), _load(data, "test")
     shared: dict[str, Any] = {"fields": "none", "n_threads": 1}
     one_head = {**shared, "color_similarity": "learned", "rng": seed}
+    layer = AttentionConfig(color_similarity="learned", fields="none")
+    trained = {"rng": seed, "n_threads": 1}
     fits = {
-        "factored": fit_pseudolikelihood(train, "factored", gap_tolerance=1e-9, **one_head),
-        "lbfgs": train_masked(train, optimizer="lbfgs", max_steps=500, **one_head),
-        "adam": train_masked(train, batch_size=1024, masks=LENGTH, max_steps=600, **one_head),
+        "factored": fit_pseudolikelihood(
+            train, "factored", solver=Solver(gap_tolerance=1e-9), **one_head
+        ),
+        "lbfgs": train_masked(
+            train, layer, recipe=Recipe(optimizer="lbfgs", max_steps=500), **trained
+        ),
+        "adam": train_masked(
+            train,
+            layer,
+            masking=Masking(masks=LENGTH),
+            recipe=Recipe(max_steps=600, batch_size=1024),
+            **trained,
+        ),
     }
     least = min(fit.objective for fit in fits.values()) / LENGTH
-    quick = fit_pseudolikelihood(train, "factored", gap_tolerance=CLOSE, **one_head)
+    quick = fit_pseudolikelihood(train, "factored", solver=Solver(gap_tolerance=CLOSE), **one_head)
     choice = choose_ridge(train, "plm", **shared)
-    full = fit_pseudolikelihood(train, "plm", ridge=choice.ridge, gap_tolerance=CLOSE, **shared)
+    full = fit_pseudolikelihood(
+        train, "plm", ridge=choice.ridge, solver=Solver(gap_tolerance=CLOSE), **shared
+    )
     rows = {name: _judged(fit, test) for name, fit in fits.items()}
     rows["plm"] = {**_judged(choice.fit, test), "ridge": choice.ridge, "above": 0.0}
     for name, fit in fits.items():
@@ -193,27 +210,25 @@ def masks(data: Path, seed: int, mode: str, n_patterns: int, fraction: float) ->
     drawn = _load(data, "masked")
     train = drawn.take(slice(0, MASKED_ALPHA * MASKED_LENGTH))
     test = drawn.take(slice(-MASKED_TEST, None))
-    options: dict[str, Any] = {"ridge": MASKED_RIDGE, "fields": "none", "n_threads": 1}
+    options: dict[str, Any] = {"ridge": MASKED_RIDGE, "n_threads": 1}
+    layer = AttentionConfig(fields="none")
     if mode == "none":
-        fit = fit_pseudolikelihood(train, "factored", **options)
+        fit = fit_pseudolikelihood(train, "factored", fields="none", **options)
     elif mode == "static":
         fit = train_masked(
             train,
-            mask_fraction=fraction,
-            mask_mode="static",
-            masks=n_patterns,
-            optimizer="lbfgs",
-            max_steps=500,
+            layer,
+            masking=Masking(masks=n_patterns, mask_fraction=fraction, mask_mode="static"),
+            recipe=Recipe(optimizer="lbfgs", max_steps=500),
             rng=seed,
             **options,
         )
     else:
         fit = train_masked(
             train,
-            mask_fraction=fraction,
-            masks=n_patterns,
-            max_steps=FRESH_STEPS,
-            learning_rate=0.05,
+            layer,
+            masking=Masking(masks=n_patterns, mask_fraction=fraction),
+            recipe=Recipe(max_steps=FRESH_STEPS, learning_rate=0.05),
             rng=seed,
             **options,
         )

@@ -32,9 +32,10 @@ from PIL import Image
 from pottsattn import ConvergenceWarning, FactoredAttention, Schedule, SequenceDataset, sample
 from pottsattn.figures.areas import plot_area_map, plot_area_shares
 from pottsattn.figures.style import new_figure, save_figure
-from pottsattn.fitting.masked.masking import Masking
+from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.objective import Objective
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.masked.settings import Masking
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.spatial.areas import PatchAreas, random_areas
 from pottsattn.spatial.potts_areas import (
     area_correlation,
@@ -45,6 +46,7 @@ from pottsattn.spatial.potts_areas import (
 from pottsattn.spatial.potts_training import PottsAreaTraining, train_potts_areas
 from pottsattn.spatial.recipe import SpatialRecipe
 from pottsattn.spatial.training import train_areas
+from pottsattn.training.recipe import Recipe
 
 CASES = ((36, 18, 3), (36, 8, 7), (100, 60, 5), (100, 20, 10))  # sites, global, local area
 SEEDS = (0, 1, 2)
@@ -105,12 +107,10 @@ def train(dataset: SequenceDataset, labels: NDArray, kind: str, seed: int) -> Po
     """Return the layer of a kind trained on a data set."""
     attention, similarity, fraction = KINDS[kind]
     value = COUPLING * np.eye(N_STATES)[None] if similarity == "true" else similarity
-    adam: dict = {
-        "batch_size": BATCH,
-        "max_steps": N_STEPS if similarity != "learned" else N_LEARNED_STEPS,
-    }
+    n_steps = N_STEPS if similarity != "learned" else N_LEARNED_STEPS
     # Free attention with one-site masks is a convex problem, which can be solved to its end.
-    solver = {"optimizer": "lbfgs", "max_steps": 200} if kind == "free, one site" else adam
+    is_convex = kind == "free, one site"
+    recipe = Recipe("lbfgs", 200) if is_convex else Recipe(max_steps=n_steps, batch_size=BATCH)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # counted in the table
         return train_potts_areas(
@@ -118,10 +118,10 @@ def train(dataset: SequenceDataset, labels: NDArray, kind: str, seed: int) -> Po
             labels,
             attention=attention,
             color_similarity=value,
-            mask_fraction=fraction,
+            masking=Masking(mask_fraction=fraction),
+            recipe=recipe,
             rng=seed,
             n_threads=1,
-            **solver,
         )
 
 
@@ -133,7 +133,7 @@ def descend(labels: NDArray[np.int64], g: float, by: str, seed: int) -> Order:
     """
     length = len(labels)
     data = draw(labels, g, 4000, seed)
-    masking = Masking(length, N_STATES, fraction=0.5, seed=seed)
+    masking = BoundMasking(mask_fraction=0.5, length=length, n_states=N_STATES, seed=seed)
     layer = FactoredAttention(
         length, N_STATES, attention="softmax", fields="none", color_similarity=g * np.eye(3)[None]
     )

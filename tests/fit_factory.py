@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pottsattn.fitting.record import History, Penalty
+from pottsattn.fitting.penalty import Penalty
+from pottsattn.fitting.record import History
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 

@@ -22,7 +22,6 @@ FACES = sorted(
     for path in ROOT.rglob("__init__.pyi")
 )
 MOST_NAMES, MOST_PARAMETERS = 120, 12
-YET_LONG = ("train_masked", "fit_pseudolikelihood")
 PROMISED = {  # CONTRACT: other people's scripts import these
     "pottsattn": (
         "PottsModel Schedule sample SequenceDataset fit_pseudolikelihood FactoredAttention "
@@ -117,7 +116,7 @@ def test_public_names_are_documented_and_take_few_parameters(name, value):
     doc = inspect.getdoc(value)
     assert doc
     if inspect.isfunction(value) or "Parameters\n" in doc:  # others are results, which users read
-        assert len(parameters(value)) <= MOST_PARAMETERS or name in YET_LONG
+        assert len(parameters(value)) <= MOST_PARAMETERS
 
 
 def test_a_long_list_of_parameters_would_be_found():

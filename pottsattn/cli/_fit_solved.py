@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pottsattn._core.validate import InputError
+from pottsattn.cli._options import given
 from pottsattn.cli._shell import bar
+from pottsattn.fitting.penalty import FIELDS_L2, Penalty, Ridge
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 
 if TYPE_CHECKING:
     from pottsattn.data.dataset import SequenceDataset
@@ -19,61 +23,64 @@ def solve(
     arguments: argparse.Namespace,
     dataset: SequenceDataset,
     similarity: str,
-    options: dict[str, Any],
+    penalty: Penalty | Ridge | None,
 ) -> FitResult:
+    """Return the pseudo-likelihood fit, at the ridge or with the heads that are to be chosen."""
     from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 
-    if options.get("ridge") == "auto":
-        return solve_at_chosen_ridge(arguments, dataset, arguments.method, options)
-    if arguments.heads == "auto":
+    if arguments.ridge == "auto":
+        return solve_at_chosen_ridge(arguments, dataset, arguments.method)
+    options: dict[str, Any] = {
+        "penalty": penalty,
+        "fields": arguments.fields or "learned",
+        "n_threads": arguments.threads,
+    }
+    if arguments.n_heads == "auto":
         return _solve_with_chosen_heads(arguments, dataset, options)
     is_joint = arguments.symmetric
     if arguments.method == "factored":
-        options = {**options, "n_heads": arguments.heads or 1, "color_similarity": similarity}
+        options |= {"n_heads": arguments.n_heads or 1, "color_similarity": similarity}
         is_joint = similarity == "learned"
-        if is_joint:
-            options |= {"n_starts": arguments.starts or 1, "rng": arguments.seed}
-        elif arguments.starts is not None:
+        if not is_joint and arguments.n_starts is not None:
             raise InputError(
                 "--starts applies to a learned color similarity: with identity the fit is convex"
             )
+    solver = Solver(**given(Solver, arguments))
     if arguments.init is not None:
         from pottsattn.exchange.parameters import initial_parameters
 
-        initial = initial_parameters(arguments.init, dataset)
-        options = {**options, "initial": initial}
+        solver = replace(solver, initial=initial_parameters(arguments.init, dataset))
     with bar(arguments.method, "step" if is_joint else "site") as progress:
         return fit_pseudolikelihood(
             dataset,
             arguments.method,
             symmetric=arguments.symmetric,
-            n_threads=arguments.threads,
+            solver=solver,
+            rng=arguments.seed,
             progress=progress,
             **options,
         )
 
 
 def solve_at_chosen_ridge(
-    arguments: argparse.Namespace,
-    dataset: SequenceDataset,
-    method: str,
-    options: dict[str, Any],
+    arguments: argparse.Namespace, dataset: SequenceDataset, method: str
 ) -> FitResult:
     """Return the fit at the ridge with the least approximate leave-one-out loss."""
     from pottsattn.fitting.selection.ridge_choice import choose_ridge
 
     if arguments.init is not None:
         raise InputError("--ridge auto finds its own start; leave out --init")
-    options = {name: value for name, value in options.items() if name != "ridge"}
-    with bar("ridges", "fit") as show:
-        choice = choose_ridge(
+    is_last = method == arguments.method  # otherwise a training comes after it, with these options
+    with bar("ridges", "fit") as progress:
+        return choose_ridge(
             dataset,
             method,
+            fields=arguments.fields or "learned",
+            fields_l2=FIELDS_L2 if arguments.fields_l2 is None else arguments.fields_l2,
+            solver=Solver(**given(Solver, arguments)) if is_last else None,
             n_threads=arguments.threads,
-            progress=lambda done: show(done, done + 1),
-            **options,
-        )
-    return choice.fit
+            progress=progress,
+        ).fit
 
 
 def _solve_with_chosen_heads(
@@ -82,13 +89,12 @@ def _solve_with_chosen_heads(
     """Return the fit with the number of heads that predicts held-out sequences best."""
     from pottsattn.fitting.selection.heads_choice import choose_heads
 
-    with bar("heads", "fit") as show:
+    with bar("heads", "fit") as progress:
         return choose_heads(
             dataset,
+            solver=Solver(**given(Solver, arguments)),
             rng=arguments.seed,
-            n_starts=arguments.starts or 1,
-            n_threads=arguments.threads,
-            progress=lambda done: show(done, done + 1),
+            progress=progress,
             **options,
         ).fit
 

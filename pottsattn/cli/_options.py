@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 __all__ = ["add_options", "given", "option_of"]
@@ -48,7 +48,7 @@ def _facts(field: Field[Any], metavar: str, text: str) -> dict[str, Any]:
             "const": not field.default,
             "default": default,
         }
-    if field.default is not None and "(default" not in text:
+    if field.default not in (None, MISSING) and "(default" not in text:
         text += f" (default: {field.default})"
     if kind.startswith("tuple["):
         each = kind.removeprefix("tuple[").removesuffix("]").split(", ")

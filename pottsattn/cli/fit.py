@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pottsattn._core.validate import GAP_POLICIES, InputError, check_choice
 from pottsattn.cli._fit_solved import solve, solve_at_chosen_ridge, solve_mean_field
-from pottsattn.cli._fit_trained import (
-    ONLY_FOR_NETWORKS,
-    TRAINED,
-    add_training_options,
-    train,
-    with_gap_policy,
-)
+from pottsattn.cli._fit_trained import NETWORK_TEXTS, train, with_gap_policy
+from pottsattn.cli._options import add_options, given, option_of
 from pottsattn.cli._shell import (
     DATA_HELP,
     DONE,
@@ -28,6 +24,11 @@ from pottsattn.cli._shell import (
     say,
     say_source,
 )
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking, TransformerConfig
+from pottsattn.fitting.methods import FACTORED, METHODS, MINIMIZES, SOLVED, TRAINED
+from pottsattn.fitting.penalty import Penalty, Ridge
+from pottsattn.fitting.pseudolikelihood.solver import Solver
+from pottsattn.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from pottsattn.data.dataset import SequenceDataset
@@ -37,23 +38,56 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-METHODS = ("plm", "factored", *TRAINED, "mf")
-MINIMIZES = ("plm", "factored", "attention")
-ONLY_FOR = {
-    "ridge": MINIMIZES,
-    "couplings_l2": MINIMIZES,
-    "fields_l2": MINIMIZES,
+# Which methods take an option: those of the value that it is a field of.
+KINDS: dict[type, tuple[str, ...]] = {
+    Ridge: MINIMIZES,
+    Penalty: MINIMIZES,
+    AttentionConfig: ("attention",),
+    TransformerConfig: ("transformer",),
+    Masking: TRAINED,
+    Recipe: TRAINED,
+}
+ONLY_FOR = {field.name: methods for kind, methods in KINDS.items() for field in fields(kind)} | {
     "fields": MINIMIZES,
-    "max_steps": (*MINIMIZES, "transformer"),
-    "init": ("plm", "factored"),
-    "errors": ("plm", "factored"),
+    "max_steps": (*SOLVED, *TRAINED),
+    "n_heads": ("factored", *TRAINED),
+    "color_similarity": FACTORED,
+    "symmetric": ("plm", "attention"),
+    "weight_decay": ("transformer",),
+    "n_starts": ("factored",),
+    "init": SOLVED,
+    "errors": SOLVED,
     "pseudocount": ("mf",),
     "gaps": (*MINIMIZES, "mf"),
-    "symmetric": ("plm", "attention"),
-    "starts": ("factored",),
-    "heads": ("factored", *TRAINED),
-    "color_similarity": ("factored", "attention"),
-    **ONLY_FOR_NETWORKS,
+    **dict.fromkeys(("validation", "stream", "device"), TRAINED),
+}
+TEXTS = {
+    "couplings_l2": ("X", "that penalty directly"),
+    "fields_l2": ("X", "penalty on the fields"),
+    "fields": ("NAME", "learned or none"),
+    "errors": (
+        "KIND",
+        "plm, factored: standard errors of couplings into the file, laplace or sandwich",
+    ),
+    "init": (
+        "FILE",
+        "plm, factored: start from a fit, an exported .npz or plmc's binary parameters",
+    ),
+    "gaps": (
+        "POLICY",
+        "state: a gap is one more state; ignored: it says nothing of its site (default: state)",
+    ),
+    "symmetric": (
+        "",
+        "plm: one block for each pair of sites, fitted jointly, as plmc and CCMpred do; "
+        "attention: J_ij(a, b) = J_ji(b, a)",
+    ),
+    "n_starts": ("N", "factored, learned color similarity: starts, of which the best counts"),
+    "color_similarity": (
+        "NAME",
+        "learned or identity (default: identity for .h5 data and one head, else learned)",
+    ),
+    "max_steps": ("N", "steps (default: 300 attention, 3000 transformer, 1000 a site)"),
 }
 
 
@@ -77,20 +111,13 @@ def add_parser(commands: Any) -> None:
         "(default: 0.2; on an alignment about CCMpred's 0.2 (L - 1)), or auto: the least "
         "approximate leave-one-out loss",
     )
-    fit.add_argument("--couplings-l2", type=float, metavar="X", help="that penalty directly")
+    add_options(fit.add_argument, (*KINDS, Solver), TEXTS)
     fit.add_argument(
-        "--fields-l2", type=float, metavar="X", help="penalty on the fields (default: 0.01)"
-    )
-    fit.add_argument("--fields", metavar="NAME", help="learned or none (default: learned)")
-    fit.add_argument(
-        "--errors",
-        metavar="KIND",
-        help="plm, factored: standard errors of couplings into the file, laplace or sandwich",
-    )
-    fit.add_argument(
-        "--init",
-        metavar="FILE",
-        help="plm, factored: start from a fit, an exported .npz or plmc's binary parameters",
+        "--heads",
+        dest="n_heads",
+        type=_number_of_heads,
+        metavar="H",
+        help="heads (default: 1), or auto for factored: the least loss on held-out clusters",
     )
     fit.add_argument(
         "--pseudocount",
@@ -98,42 +125,11 @@ def add_parser(commands: Any) -> None:
         metavar="P",
         help="mf: share of uniform statistics mixed into the frequencies (default: 0.5)",
     )
-    fit.add_argument(
-        "--gaps",
-        metavar="POLICY",
-        help="state: a gap is one more state; ignored: it says nothing of its site (default: "
-        "state)",
+    network = fit.add_argument_group("attention and transformer")
+    add_options(network.add_argument, tuple(KINDS), NETWORK_TEXTS)
+    network.add_argument(
+        "--stream", action="store_true", help=".h5: read sequences as they are needed"
     )
-    fit.add_argument(
-        "--symmetric",
-        action="store_true",
-        help="plm: one block for each pair of sites, fitted jointly, as plmc and CCMpred do; "
-        "attention: J_ij(a, b) = J_ji(b, a)",
-    )
-    fit.add_argument(
-        "--heads",
-        type=_number_of_heads,
-        metavar="H",
-        help="heads (default: 1), or auto for factored: the least loss on held-out clusters",
-    )
-    fit.add_argument(
-        "--starts",
-        type=int,
-        metavar="N",
-        help="factored, learned color similarity: starts, of which the best counts (default: 1)",
-    )
-    fit.add_argument(
-        "--color-similarity",
-        metavar="NAME",
-        help="learned or identity (default: identity for .h5 data and one head, else learned)",
-    )
-    fit.add_argument(
-        "--max-steps",
-        type=int,
-        metavar="N",
-        help="steps (default: 300 attention, 3000 transformer, 1000 a site)",
-    )
-    add_training_options(fit)
     add_data_options(fit)
 
 
@@ -142,9 +138,8 @@ def _fit(arguments: argparse.Namespace) -> int:
 
     method = check_choice("method", arguments.method, METHODS)
     for name, methods in ONLY_FOR.items():
-        if getattr(arguments, name) not in (None, False) and method not in methods:
-            option = "--" + name.replace("_", "-")
-            raise InputError(f"{option} applies to {_listed(methods)}, not to {method}")
+        if getattr(arguments, name, None) not in (None, False) and method not in methods:
+            raise InputError(f"{option_of(name)} applies to {_listed(methods)}, not to {method}")
     if arguments.errors is not None:
         check_choice("errors", arguments.errors, ("laplace", "sandwich"))
         _check_rows(arguments, "--errors")
@@ -155,7 +150,7 @@ def _fit(arguments: argparse.Namespace) -> int:
             raise InputError("--ridge auto is for masks of one site, fresh; give --ridge a number")
     if worker_rank() is not None and method not in TRAINED:
         raise InputError(f"torchrun is for {' and '.join(TRAINED)}; {method} takes --threads")
-    if arguments.heads == "auto":
+    if arguments.n_heads == "auto":
         _check_heads_auto(arguments)
     check_output(arguments.out, arguments.data, arguments.init, arguments.validation)
     dataset = _read(arguments)
@@ -205,15 +200,10 @@ def _run(
     from pottsattn.data.sequence_file import SequenceFile
 
     method = arguments.method
-    ridge = _ridge(arguments)
-    names = ("couplings_l2", "fields_l2", "fields", "max_steps")
-    given = {name: getattr(arguments, name) for name in names}
-    options = {name: value for name, value in given.items() if value is not None}
-    if ridge is not None:
-        options["ridge"] = ridge
+    penalty = _penalty(arguments) if method in MINIMIZES else None
     similarity = _color_similarity(arguments)
     n_threads = n_threads_or_default(arguments.threads)
-    n_heads = 1 if arguments.heads is None else arguments.heads
+    n_heads = 1 if arguments.n_heads is None else arguments.n_heads
     if n_heads == "auto":
         from pottsattn.fitting.selection.heads_choice import MOST_HEADS
 
@@ -226,21 +216,19 @@ def _run(
             dataset.n_sequences,
             n_threads,
             n_heads=n_heads,
-            n_layers=1 if arguments.layers is None else arguments.layers,
+            n_layers=1 if arguments.n_layers is None else arguments.n_layers,
             symmetric=arguments.symmetric and method == "plm",
             color_similarity=similarity,
             chooses_ridge=arguments.ridge == "auto",
             wants_errors=arguments.errors is not None,
         )
-    if method == "transformer":
-        return train(arguments, dataset, options)
-    if method == "attention":
-        return _attend(arguments, dataset, similarity, options)
+    if method in TRAINED:
+        return _train(arguments, dataset, penalty, similarity)
     if isinstance(dataset, SequenceFile):
         raise InputError(f"--stream applies to {' and '.join(TRAINED)}, not to {method}")
     if method == "mf":
         return solve_mean_field(arguments, dataset)
-    fit = solve(arguments, dataset, similarity, options)
+    fit = solve(arguments, dataset, similarity, penalty)
     if arguments.errors is not None and not fit.interrupted:
         from pottsattn.fitting.selection.standard_errors import with_standard_errors
 
@@ -331,16 +319,21 @@ def _path_text(fit: FitResult | NetworkFit) -> str:
     )
 
 
-def _ridge(arguments: argparse.Namespace) -> float | str | None:
-    """Return the ridge as a number, "auto" or None."""
-    if arguments.ridge in (None, "auto"):
-        if arguments.ridge == "auto" and arguments.couplings_l2 is not None:
-            raise InputError("give either --ridge auto or --couplings-l2, not both")
-        return arguments.ridge
+def _penalty(arguments: argparse.Namespace) -> Penalty | Ridge | None:
+    """Return the penalty; None where the ridge is to be chosen."""
+    rest = given(Penalty, arguments)
+    couplings_l2 = rest.pop("couplings_l2", None)
+    if arguments.ridge is None:
+        return Ridge(**rest) if couplings_l2 is None else Penalty(couplings_l2, **rest)
+    if couplings_l2 is not None:
+        raise InputError(f"give either --ridge {arguments.ridge} or --couplings-l2, not both")
+    if arguments.ridge == "auto":
+        return None
     try:
-        return float(arguments.ridge)
+        ridge = float(arguments.ridge)
     except ValueError:
         raise InputError(f"ridge must be a number or auto, got {arguments.ridge!r}") from None
+    return Ridge(ridge, **rest)
 
 
 def _color_similarity(arguments: argparse.Namespace) -> str:
@@ -349,28 +342,19 @@ def _color_similarity(arguments: argparse.Namespace) -> str:
     if arguments.color_similarity is not None:
         return check_choice("color-similarity", arguments.color_similarity, ("identity", "learned"))
     is_hdf5 = arguments.data.lower().endswith(HDF5_SUFFIXES)
-    return "identity" if is_hdf5 and (arguments.heads or 1) == 1 else "learned"
+    return "identity" if is_hdf5 and (arguments.n_heads or 1) == 1 else "learned"
 
 
-def _attend(
+def _train(
     arguments: argparse.Namespace,
     dataset: SequenceDataset | SequenceFile,
+    penalty: Penalty | Ridge | None,
     similarity: str,
-    options: dict[str, Any],
 ) -> FitResult | NetworkFit:
-    from dataclasses import replace
-
     path: dict[str, Any] = {}
-    if options.get("ridge") == "auto":  # the same objective as that of factored rows
-        names = ("fields", "fields_l2")
-        shared = {name: options[name] for name in names if name in options}
-        chosen = solve_at_chosen_ridge(arguments, dataset, "factored", shared)  # type: ignore[arg-type]  # no stream
-        options = options | {"ridge": chosen.ridge}
+    if arguments.ridge == "auto":  # the same objective as that of factored rows
+        chosen = solve_at_chosen_ridge(arguments, dataset, "factored")  # type: ignore[arg-type]  # no stream
+        penalty = Ridge(chosen.ridge, chosen.penalty.fields_l2)
         path = {"ridge_path": chosen.config["ridge_path"]}
-    options |= {
-        "n_heads": 1 if arguments.heads is None else arguments.heads,
-        "color_similarity": similarity,
-        "symmetric": arguments.symmetric,
-    }
-    fit = train(arguments, dataset, options)
+    fit = train(arguments, dataset, penalty, similarity)
     return replace(fit, config=fit.config | path)

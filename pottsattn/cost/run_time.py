@@ -31,6 +31,7 @@ from threadpoolctl import threadpool_limits
 from pottsattn.data.alignment.identity import sequence_weights
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.mean_field import fit_mean_field
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.heads_problem import HeadsProblem
 from pottsattn.fitting.pseudolikelihood.lbfgs import descend
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
@@ -38,7 +39,6 @@ from pottsattn.fitting.pseudolikelihood.row_solver import Rows
 from pottsattn.fitting.pseudolikelihood.rows_factored import FactoredRows
 from pottsattn.fitting.pseudolikelihood.rows_full import FullRows
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
-from pottsattn.fitting.record import Penalty
 from pottsattn.model.couplings import Couplings
 
 __all__ = ["Costs", "RunTime", "measured_costs", "plan_time", "readable_seconds"]

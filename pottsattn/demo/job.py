@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from pottsattn._core.threads import n_threads_or_default, run_in_threads
 from pottsattn._core.validate import InputError, check_at_least
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.masked.fit import train_masked
+from pottsattn.fitting.masked.settings import AttentionConfig
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.ensembles import sk_potts
@@ -31,6 +31,7 @@ from pottsattn.studies.sweep.table import SweepRow, SweepTable
 from pottsattn.studies.sweep.tasks import ESTIMATOR_OF
 from pottsattn.theory.curve import LearningCurve, learning_curve
 from pottsattn.theory.optimum import optimal_ridge
+from pottsattn.training.recipe import Recipe
 
 __all__ = [
     "CURVE_ALPHAS",
@@ -234,12 +235,19 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _fit(task: _Task) -> FitResult:
-    options: dict[str, Any] = {"ridge": task.ridge, "fields": "none"}
     if task.method == "attention":
-        options |= {"max_steps": TRAINING_STEPS, "validation": task.validation}
-        fit = train_masked(task.train, rng=task.seed, **options)
+        fit = train_masked(
+            task.train,
+            AttentionConfig(fields="none"),
+            ridge=task.ridge,
+            recipe=Recipe(max_steps=TRAINING_STEPS),
+            validation=task.validation,
+            rng=task.seed,
+        )
     else:
-        fit = fit_pseudolikelihood(task.train, task.method, n_threads=1, **options)
+        fit = fit_pseudolikelihood(
+            task.train, task.method, ridge=task.ridge, fields="none", n_threads=1
+        )
     if fit.interrupted:  # with one thread Ctrl-C reaches the fit, which returns what it has
         raise KeyboardInterrupt
     return fit

@@ -32,14 +32,13 @@ from pottsattn._core.validate import (
 )
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.losses import site_losses
-from pottsattn.fitting.record import DEFAULT_RIDGE, Penalty
+from pottsattn.fitting.penalty import DEFAULT_RIDGE, FIELDS_L2, Penalty
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
 __all__ = ["CONVENTIONS", "default_strengths", "objective_in", "penalty_from", "penalty_to"]
 
 Array = NDArray[np.float64]
 SYMMETRY_TOLERANCE = 1e-6  # of the largest coupling
-DEFAULT_FIELDS_L2 = 0.01
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class _Convention:
 
 
 _TABLE = {
-    "pottsattn": _Convention(False, False, 1.0, lambda _: (np.nan, DEFAULT_FIELDS_L2)),
-    "ridge": _Convention(False, False, 1.0, lambda _: (DEFAULT_RIDGE, DEFAULT_FIELDS_L2)),
+    "pottsattn": _Convention(False, False, 1.0, lambda _: (np.nan, FIELDS_L2)),
+    "ridge": _Convention(False, False, 1.0, lambda _: (DEFAULT_RIDGE, FIELDS_L2)),
     "plmc": _Convention(True, True, 1.0, lambda _: (100.0, 0.01)),
     "ccmpred": _Convention(True, True, 1.0, lambda length: (0.2 * (length - 1), 0.01)),
     "pydca": _Convention(True, True, 1.0, lambda length: (0.2 * (length - 1),) * 2),

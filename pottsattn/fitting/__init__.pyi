@@ -1,10 +1,13 @@
 from .masked.attention import FactoredAttention as FactoredAttention
 from .masked.fit import train_masked as train_masked
-from .masked.masking import Masking as Masking
+from .masked.settings import AttentionConfig as AttentionConfig
+from .masked.settings import Masking as Masking
 from .masked.transformer import MaskedTransformer as MaskedTransformer
 from .mean_field import fit_mean_field as fit_mean_field
+from .penalty import Penalty as Penalty
+from .penalty import Ridge as Ridge
 from .pseudolikelihood.fit import fit_pseudolikelihood as fit_pseudolikelihood
-from .record import Penalty as Penalty
+from .pseudolikelihood.solver import Solver as Solver
 from .result import FitResult as FitResult
 from .selection.heads_choice import choose_heads as choose_heads
 from .selection.leave_one_out import leave_one_out as leave_one_out

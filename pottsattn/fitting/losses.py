@@ -11,7 +11,7 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.model.couplings import Couplings, sequence_blocks
 from pottsattn.model.potts import log_softmax, own_log_p
 
-__all__ = ["sequence_losses", "site_losses"]
+__all__ = ["mean_and_error", "sequence_losses", "site_losses", "squared_error"]
 
 Array = NDArray[np.float64]
 
@@ -38,14 +38,29 @@ def sequence_losses(predictor: Predictor, dataset: SequenceDataset) -> Array:
     return losses
 
 
+def squared_error(deviations: Array, weights: Array, effective_size: float) -> Array:
+    """Return the squared standard error of weighted means over sequences.
+
+    Weights, of sum 1, tell how many independent sequences there are, M_eff: copies that share one
+    add nothing.
+
+    Parameters
+    ----------
+    deviations : shape (..., n_sequences)
+        Of the values from their weighted mean.
+    """
+    error: Array = deviations**2 @ weights / effective_size
+    return error
+
+
 def mean_and_error(losses: Array, dataset: SequenceDataset) -> tuple[float, float]:
+    """Return the weighted mean of losses of sequences and its standard error."""
     weights = dataset.normalized_weights
     # A sequence counts by the sites that it shows: all of them, unless gaps are ignored.
     seen = (dataset.sequences < dataset.n_states).mean(axis=1) / dataset.observed_share
     mean = float((weights * seen) @ losses)
-    # Weights tell how many independent sequences there are: copies that share one add nothing.
-    squares = (seen * (losses - mean)) ** 2
-    return mean, float(np.sqrt(weights @ squares / dataset.effective_size))
+    deviations = seen * (losses - mean)
+    return mean, float(np.sqrt(squared_error(deviations, weights, dataset.effective_size)))
 
 
 def site_losses(fields: Array, couplings: Couplings, dataset: SequenceDataset) -> Array:

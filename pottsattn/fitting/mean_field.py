@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from pottsattn._core.validate import InputError, check_kind, check_nonnegative
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.losses import site_losses
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 

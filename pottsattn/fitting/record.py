@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,58 +16,25 @@ from numpy.typing import NDArray
 
 from pottsattn._core.display import html_table
 from pottsattn._core.storage import write_csv
-from pottsattn._core.validate import InputError, check_nonnegative
+from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
-from pottsattn.data.sequence_file import SequenceFile
+from pottsattn.fitting.penalty import Penalty
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["DEFAULT_RIDGE", "FitRecord", "History", "Penalty", "penalty_for"]
+__all__ = ["FitRecord", "History"]
 
 Array = NDArray[np.float64]
-DEFAULT_RIDGE = 0.2
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """L2 penalties per sequence, in the one convention of the package (docs/conventions.md).
-
-    The objective of site i is mean_m[-log P(s_i | s_-i)] + fields_l2 |h_i|^2 + R_i, with
-    R_i = couplings_l2 sum_{j != i} |J_ij|^2_F for full blocks and
-    R_i = couplings_l2 / (C - 1) sum_{j != i} |P J_ij P|^2_F for factored couplings.
-    """
-
-    couplings_l2: float
-    fields_l2: float
-
-
-def penalty_for(
-    dataset: SequenceDataset | SequenceFile,
-    *,
-    ridge: float | None,
-    couplings_l2: float | None,
-    fields_l2: float,
-    share: float = 1.0,
-) -> Penalty:
-    """Return the penalties of a fit: couplings_l2 as given, or ridge / (2 alpha share).
-
-    Ridge is 0.2 if neither is given. `share` is that of the (sequence, site) pairs that count: not
-    all do with static masks.
-
-    Raises
-    ------
-    InputError
-        A negative penalty, or both `ridge` and `couplings_l2`.
-    """
-    if ridge is not None and couplings_l2 is not None:
-        raise InputError("give either ridge or couplings_l2, not both")
-    if couplings_l2 is None:
-        ridge = DEFAULT_RIDGE if ridge is None else ridge
-        couplings_l2 = check_nonnegative("ridge", ridge) / (2.0 * dataset.alpha * share)
-    return Penalty(
-        check_nonnegative("couplings_l2", couplings_l2), check_nonnegative("fields_l2", fields_l2)
-    )
+OF_DATA = {"of": "data"}  # entries that say what the data are, not how the fit went
+# How a value of each type is read from an attribute of a file; numbers that are not given are -1.
+READERS: dict[str, Callable[[Any], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "int | None": lambda value: None if value < 0 else int(value),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,25 +82,25 @@ class FitRecord:
     """
 
     method: str
-    n_sequences: int
-    effective_size: float
+    converged: bool
+    interrupted: bool = False
+    message: str
     objective: float
     train_loss: float
-    penalty: Penalty
     gradient_norm: float
     optimality_gap: float
-    n_evaluations: int
-    n_parameters: int
-    seconds: float
-    converged: bool
-    message: str
     estimated_gap: float = np.nan
-    interrupted: bool = False
+    n_evaluations: int
+    seconds: float
+    n_parameters: int
+    n_sequences: int
+    effective_size: float
     resumed_from: int | None = None
-    alphabet: str = ""
-    gap_index: int | None = None
+    alphabet: str = field(default="", metadata=OF_DATA)
+    gap_index: int | None = field(default=None, metadata=OF_DATA)
+    gap_policy: str = field(default="state", metadata=OF_DATA)
     columns: NDArray[np.int32] | None = None
-    gap_policy: str = "state"
+    penalty: Penalty
     history: History | None = None
     config: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
@@ -159,30 +127,14 @@ class FitRecord:
         return dataset
 
     def _write_record(self, file: h5py.File) -> None:
+        values = {entry.name: getattr(self, entry.name) for entry in _plain_entries()}
         file.attrs.update(
-            method=self.method,
+            {name: -1 if value is None else value for name, value in values.items()},
             n_states=self.n_states,
-            alphabet=self.alphabet,
-            gap_index=-1 if self.gap_index is None else self.gap_index,
-            gap_policy=self.gap_policy,
             columns=self._columns(),
-            n_sequences=self.n_sequences,
-            effective_size=self.effective_size,
-            objective=self.objective,
-            train_loss=self.train_loss,
             couplings_l2=self.penalty.couplings_l2,
             fields_l2=self.penalty.fields_l2,
             ridge=self.ridge,
-            gradient_norm=self.gradient_norm,
-            optimality_gap=self.optimality_gap,
-            n_evaluations=self.n_evaluations,
-            n_parameters=self.n_parameters,
-            seconds=self.seconds,
-            converged=self.converged,
-            message=self.message,
-            interrupted=self.interrupted,
-            resumed_from=-1 if self.resumed_from is None else self.resumed_from,
-            estimated_gap=self.estimated_gap,
             config=json.dumps(self.config, sort_keys=True),
         )
         if self.history is not None:
@@ -203,29 +155,14 @@ class FitRecord:
             unknown = np.full(len(columns["epochs"]), np.nan)  # files of version 0.1.0
             seconds = np.asarray(file["history"].attrs.get("seconds", unknown))
             history = History(**columns, seconds=seconds)
-        gap_index = int(attrs["gap_index"])
-        resumed_from = int(attrs.get("resumed_from", -1))
-        return {
-            "method": str(attrs["method"]),
-            "n_sequences": int(attrs["n_sequences"]),
-            "effective_size": float(attrs["effective_size"]),
-            "objective": float(attrs["objective"]),
-            "train_loss": float(attrs["train_loss"]),
+        record = {
+            entry.name: READERS[str(entry.type)](attrs[entry.name])
+            for entry in _plain_entries()
+            if entry.name in attrs or entry.default is MISSING  # later than version 0.1.0
+        }
+        return record | {
             "penalty": Penalty(float(attrs["couplings_l2"]), float(attrs["fields_l2"])),
-            "gradient_norm": float(attrs["gradient_norm"]),
-            "optimality_gap": float(attrs["optimality_gap"]),
-            "n_evaluations": int(attrs["n_evaluations"]),
-            "n_parameters": int(attrs["n_parameters"]),
-            "seconds": float(attrs["seconds"]),
-            "converged": bool(attrs["converged"]),
-            "message": str(attrs["message"]),
-            "interrupted": bool(attrs.get("interrupted", False)),
-            "resumed_from": None if resumed_from < 0 else resumed_from,
-            "estimated_gap": float(attrs.get("estimated_gap", np.nan)),
-            "alphabet": str(attrs["alphabet"]),
-            "gap_index": None if gap_index < 0 else gap_index,
             "columns": np.asarray(attrs["columns"]),
-            "gap_policy": str(attrs.get("gap_policy", "state")),
             "history": history,
             "config": json.loads(attrs["config"]),
             "origin": json.loads(attrs["provenance"]),
@@ -243,23 +180,8 @@ class FitRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return how the fit went, without what is fitted."""
-        return {
-            "method": self.method,
-            "converged": self.converged,
-            "interrupted": self.interrupted,
-            "message": self.message,
-            "objective": self.objective,
-            "train_loss": self.train_loss,
-            "gradient_norm": self.gradient_norm,
-            "optimality_gap": self.optimality_gap,
-            "estimated_gap": self.estimated_gap,
-            "n_evaluations": self.n_evaluations,
-            "seconds": self.seconds,
-            "n_parameters": self.n_parameters,
-            "n_sequences": self.n_sequences,
-            "effective_size": self.effective_size,
-            "resumed_from": self.resumed_from,
-        }
+        entries = (entry for entry in _plain_entries() if not entry.metadata)
+        return {entry.name: getattr(self, entry.name) for entry in entries}
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write how the fit went as one row."""
@@ -274,3 +196,8 @@ class FitRecord:
             f"{type(self).__name__}({self.method}, length={self.length}, n_states={self.n_states}, "
             f"{state}, train_loss={self.train_loss:.4f} nats, |grad|={self.gradient_norm:.1e})"
         )
+
+
+def _plain_entries() -> list[Field[Any]]:
+    """Return the entries of a record that are one number or text each: attributes of its file."""
+    return [entry for entry in fields(FitRecord) if entry.type in READERS]

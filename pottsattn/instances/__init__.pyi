@@ -1,6 +1,5 @@
 from .data import digit_data as digit_data
 from .data import mixture_data as mixture_data
-from .encoder import encode as encode
 from .mixtures import gauge_mixture as gauge_mixture
 from .probes import evaluate as evaluate
 from .run import run_instances as run_instances

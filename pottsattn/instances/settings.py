@@ -16,7 +16,7 @@ from pottsattn._core.validate import (
     check_nonnegative,
     check_positive,
 )
-from pottsattn.training.recipe import Recipe
+from pottsattn.training.recipe import FullRecipe
 
 __all__ = ["EncoderConfig", "HeadConfig", "PretrainConfig", "TrainingConfig"]
 
@@ -208,9 +208,9 @@ class TrainingConfig:
         _ = self.recipe
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> FullRecipe:
         """Batches and learning rates."""
-        return Recipe(
+        return FullRecipe(
             max_steps=self.max_steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

@@ -21,7 +21,7 @@ from pottsattn._core.validate import InputError, check_positive
 from pottsattn.instances.encoder import Encoder, encode
 from pottsattn.instances.probes import feature_spread
 from pottsattn.instances.result import EncoderHistory
-from pottsattn.training.recipe import Recipe
+from pottsattn.training.recipe import FullRecipe
 from pottsattn.training.workers import Workers
 
 __all__ = ["EncoderObjective", "EncoderTraining", "rng_of"]
@@ -79,7 +79,7 @@ class EncoderTraining:
         self,
         objective: EncoderObjective,
         inputs: Tensor,
-        recipe: Recipe,
+        recipe: FullRecipe,
         betas: tuple[float, float],
         workers: Workers,
         seed: int,
@@ -214,7 +214,7 @@ def rng_of(seed: int, stream: int, at: int) -> np.random.Generator:
 
 
 def _optimizer(
-    objective: nn.Module, recipe: Recipe, betas: tuple[float, float]
+    objective: nn.Module, recipe: FullRecipe, betas: tuple[float, float]
 ) -> torch.optim.Optimizer:
     """Return AdamW; vectors (biases, norms, scales, the class token) and positions do not decay."""
     named = [(name, one) for name, one in objective.named_parameters() if one.requires_grad]

@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._core.validate import InputError, check_at_least, check_choice, check_generator
+from pottsattn._core.display import Progress
+from pottsattn._core.validate import InputError, check_generator
 from pottsattn.data.dataset import SequenceDataset
-from pottsattn.fitting.masked.attention import ATTENTIONS, FactoredAttention
+from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.result import FitResult
 from pottsattn.spatial.potts_areas import AreaShare, check_areas, own_area_share
+from pottsattn.training.recipe import Recipe
 
 __all__ = ["PottsAreaTraining", "train_potts_areas"]
 
@@ -79,8 +81,9 @@ def train_potts_areas(
     *,
     attention: str = "free",
     color_similarity: str | ArrayLike = "identity",
-    max_steps: int = 300,
+    recipe: Recipe | None = None,
     rng: np.random.Generator | int | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> PottsAreaTraining:
     """Return one head of factored attention trained by masking, with its shares by the step.
@@ -95,7 +98,7 @@ def train_potts_areas(
         "free" or "softmax".
     color_similarity : str or array, shape (1, n_states, n_states)
         U, as in `FactoredAttention`.
-    max_steps, rng, **options
+    recipe, rng, progress, **options
         As in `train_masked`; without checkpoints.
 
     Raises
@@ -111,35 +114,30 @@ def train_potts_areas(
     labels = check_areas(areas)
     if len(labels) != dataset.length:
         raise InputError(f"areas has {len(labels)} sites, the sequences {dataset.length}")
-    check_choice("attention", attention, ATTENTIONS)
-    check_at_least("max_steps", max_steps, 1)
+    recipe = recipe or Recipe()
     seed = int(check_generator(rng).integers(2**63))
+    generator = torch.Generator().manual_seed(seed)
     layer = FactoredAttention(
         dataset.length,
         dataset.n_states,
         attention=attention,
         color_similarity=color_similarity,
         fields="none",
-        generator=torch.Generator().manual_seed(seed),
+        generator=generator,
     )
     with torch.no_grad():
         if attention == "softmax":
             layer.scores.zero_()
-    recorded = set(np.geomspace(1, max_steps, ENTRIES).round().astype(int).tolist())
+    recorded = set(np.geomspace(1, recipe.max_steps, ENTRIES).round().astype(int).tolist())
     trace = [(0, own_area_share(_attention(layer), labels))]
 
     def record(done: int, total: int) -> None:
         if done in recorded or done == total:
             trace.append((done, own_area_share(_attention(layer), labels)))
+        if progress is not None:
+            progress(done, total)
 
-    outer = options.pop("progress", None)
-
-    def progress(done: int, total: int) -> None:
-        record(done, total)
-        if outer is not None:
-            outer(done, total)
-
-    fit = train_masked(dataset, layer, max_steps=max_steps, rng=seed, progress=progress, **options)
+    fit = train_masked(dataset, layer, recipe=recipe, rng=seed, progress=record, **options)
     learned = _attention(layer)
     return PottsAreaTraining(
         fit=fit,

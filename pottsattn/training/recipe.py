@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from pottsattn._core.validate import (
     InputError,
@@ -13,46 +14,89 @@ from pottsattn._core.validate import (
     check_positive,
 )
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "Recipe"]
-
+__all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "FullRecipe", "Recipe"]
 
 OPTIMIZERS, SCHEDULES = ("adam", "lbfgs"), ("cosine", "constant")
-
-
+PRECISIONS = ("single", "double", "bfloat16")
 HIGHEST_RATE = 1e6  # steps far beyond it overflow in single precision
-
-
 PATIENCE = 0.2  # share of the steps over which the objective is compared
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; see `train_masked` for the meaning of each."""
+    """How a network is trained. What is None is chosen by the network.
+
+    Parameters
+    ----------
+    optimizer
+        "adam", with batches, or "lbfgs": full-batch steps until nothing changes, for objectives
+        that stay the same (masks of all sites, or static ones).
+    max_steps, batch_size, accumulate
+        Steps; sequences a step at most (an epoch is cut into batches of nearly equal size), 8192
+        for factored attention and 128 for a transformer if left out; parts of a batch whose
+        gradients are added up, to save memory. With lbfgs `batch_size` is that of the parts.
+    learning_rate, schedule, warmup_steps
+        Of Adam: the highest rate, 0.1 for factored attention and 1e-3 for a transformer if left
+        out; "cosine", which falls to zero, or "constant"; steps over which it rises from zero.
+    weight_decay
+        Of AdamW, for a transformer.
+    clip_norm
+        Longer gradients of the mean loss are scaled to this norm; 1 for a transformer if left out,
+        not at all for factored attention.
+    precision
+        "single" (of adam), "double" (of lbfgs), or "bfloat16": matrix products in half precision.
+    stop_early
+        End the training when the held-out loss has not fallen over a fifth of `max_steps`, and
+        return the parameters of the least one.
+
+    Raises
+    ------
+    InputError
+        A value out of range.
+    """
 
     optimizer: str = "adam"
     max_steps: int = 300
-    batch_size: int = 8192
+    batch_size: int | None = None
     accumulate: int = 1
-    learning_rate: float = 0.1
+    learning_rate: float | None = None
     schedule: str = "cosine"
     warmup_steps: int = 0
     weight_decay: float = 0.0
-    stop_early: bool = False
     clip_norm: float | None = None
+    precision: str | None = None
+    stop_early: bool = False
 
     def __post_init__(self) -> None:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         for name in ("max_steps", "batch_size", "accumulate"):
-            check_at_least(name, getattr(self, name), 1)
+            if getattr(self, name) is not None:
+                check_at_least(name, getattr(self, name), 1)
         check_at_least("warmup_steps", self.warmup_steps, 0)
-        if check_positive("learning_rate", self.learning_rate) > HIGHEST_RATE:
-            raise InputError(
-                f"learning_rate must be at most {HIGHEST_RATE:.0e}, got {self.learning_rate}"
-            )
+        rate = self.learning_rate
+        if rate is not None and check_positive("learning_rate", rate) > HIGHEST_RATE:
+            raise InputError(f"learning_rate must be at most {HIGHEST_RATE:.0e}, got {rate}")
         check_nonnegative("weight_decay", self.weight_decay)
         if self.clip_norm is not None:
             check_positive("clip_norm", self.clip_norm)
+        if self.precision is not None:
+            check_choice("precision", self.precision, PRECISIONS)
+
+    def completed(self, **defaults: Any) -> FullRecipe:
+        """Return the recipe with `defaults` where it leaves the choice."""
+        defaults.setdefault("precision", "double" if self.optimizer == "lbfgs" else "single")
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return FullRecipe(**{**defaults, **given})
+
+
+@dataclass(frozen=True)
+class FullRecipe(Recipe):
+    """A recipe that leaves no choice."""
+
+    batch_size: int = 8192
+    learning_rate: float = 0.1
+    precision: str = "single"
 
     @property
     def patience(self) -> int:

@@ -9,6 +9,7 @@ from pottsattn.cli.main import main
 from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.conventions import objective_in, penalty_from
 from pottsattn.fitting.mean_field import fit_mean_field
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 
 # plmc with lambda_e = lambda_h = 10.4 (0.2 (L - 1)): 1.000, 0.962, 0.792; two pairs of slack.
@@ -47,10 +48,7 @@ def test_a_joint_fit_of_pf00014_reaches_the_optimum_of_plmc(data_dir):
         "plmc", 10.4, 10.4, length=dataset.length, effective_size=dataset.effective_size
     )
     fit = fit_pseudolikelihood(
-        dataset,
-        couplings_l2=penalty.couplings_l2,
-        fields_l2=penalty.fields_l2,
-        symmetric=True,
+        dataset, symmetric=True, penalty=Penalty(penalty.couplings_l2, penalty.fields_l2)
     )
     value = objective_in("plmc", fit.fields, fit.couplings, dataset, (10.4, 10.4))
     assert fit.converged

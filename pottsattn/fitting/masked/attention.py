@@ -25,12 +25,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from pottsattn._core.validate import InputError, check_array, check_at_least, check_choice
+from pottsattn._core.validate import InputError, check_array, check_at_least
+from pottsattn.fitting.masked.settings import AttentionConfig
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["ATTENTIONS", "FactoredAttention"]
-
-ATTENTIONS = ("free", "softmax")
+__all__ = ["FactoredAttention"]
 
 
 class FactoredAttention(nn.Module):
@@ -38,19 +37,10 @@ class FactoredAttention(nn.Module):
 
     Parameters
     ----------
-    length, n_states, n_heads
-        L, C and H.
-    attention
-        "free": A of either sign. "softmax": rows of A are positive and sum to 1.
-    head_dimension
-        Dimension d of queries and keys; the (L, L) numbers themselves are learned if left out.
-    color_similarity
-        "identity": U = I, fixed (one head only). "learned": U is a parameter. An array of shape
-        (n_heads, n_states, n_states): fixed at these values.
-    fields
-        "learned" or "none".
-    symmetric
-        J_ij(a, b) = J_ji(b, a): A and U are replaced by their symmetric parts.
+    length, n_states
+        L and C.
+    n_heads, attention, head_dimension, color_similarity, fields, symmetric
+        As in `AttentionConfig`.
     generator
         Draws the starting values; with a fixed U and free A the training problem is convex and A
         starts at zero.
@@ -73,7 +63,7 @@ class FactoredAttention(nn.Module):
     Raises
     ------
     InputError
-        Unknown option, or several heads with the identity: they would be one head.
+        As `AttentionConfig`.
 
     Examples
     --------
@@ -104,11 +94,7 @@ class FactoredAttention(nn.Module):
         super().__init__()
         check_at_least("length", length, 2)
         check_at_least("n_states", n_states, 2)
-        check_at_least("heads", n_heads, 1)
-        check_choice("attention", attention, ATTENTIONS)
-        check_choice("fields", fields, ("learned", "none"))
-        if head_dimension is not None:
-            check_at_least("head_dimension", head_dimension, 1)
+        AttentionConfig(n_heads, attention, head_dimension, color_similarity, fields, symmetric)
         self.length, self.n_states, self.n_heads = length, n_states, n_heads
         self.attention, self.symmetric = attention, symmetric
         self.head_dimension = head_dimension
@@ -276,13 +262,7 @@ def _fixed_similarity(
     if not isinstance(color_similarity, str):
         shape = (n_heads, n_states, n_states)
         return torch.from_numpy(check_array("color_similarity", color_similarity, shape)).float()
-    if check_choice("color_similarity", color_similarity, ("identity", "learned")) == "learned":
-        return None
-    if n_heads > 1:
-        raise InputError(
-            f"{n_heads} heads with color_similarity 'identity' are one head; use 'learned'"
-        )
-    return torch.eye(n_states)[None]
+    return None if color_similarity == "learned" else torch.eye(n_states)[None]
 
 
 def _similarity_name(layer: FactoredAttention) -> str:

@@ -15,7 +15,7 @@ import hashlib
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, overload
 
 import numpy as np
@@ -27,71 +27,51 @@ from pottsattn._core.threads import n_threads_or_default
 from pottsattn._core.validate import (
     ConvergenceWarning,
     InputError,
-    check_choice,
     check_generator,
-    check_nonnegative,
 )
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.masking import Masking
+from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.masked.objective import Network, Objective, masked_losses
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.masked.steps import Training
 from pottsattn.fitting.masked.training_data import TrainingData
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.masked.verdict import judge
-from pottsattn.fitting.record import Penalty, penalty_for
+from pottsattn.fitting.penalty import Penalty, Ridge, penalty_or_ridge
 from pottsattn.fitting.result import FitResult
 from pottsattn.training.recipe import Recipe
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
 
-__all__ = ["PRECISIONS", "masked_losses", "train_masked"]
+__all__ = ["masked_losses", "train_masked"]
 
-PRECISIONS = ("single", "double", "bfloat16")
-LEARNING_RATES = {"attention": 0.1, "transformer": 1e-3}
-CLIP_NORMS = {"attention": None, "transformer": 1.0}
-BATCH_SIZES = {"attention": 8192, "transformer": 128}
+# Where the recipe leaves the choice to the network.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "attention": {"batch_size": 8192, "learning_rate": 0.1},
+    "transformer": {"batch_size": 128, "learning_rate": 1e-3, "clip_norm": 1.0},
+}
 Sequences = SequenceDataset | SequenceFile
 
 
 @overload
 def train_masked(
-    dataset: Sequences, layer: FactoredAttention | None = None, **options: Any
+    dataset: Sequences, layer: FactoredAttention | AttentionConfig | None = None, **options: Any
 ) -> FitResult: ...
 @overload
 def train_masked(dataset: Sequences, layer: MaskedTransformer, **options: Any) -> NetworkFit: ...
 def train_masked(  # type: ignore[misc]
     dataset: Sequences,
-    layer: Network | None = None,
+    layer: Network | AttentionConfig | None = None,
     *,
-    n_heads: int = 1,
-    attention: str = "free",
-    head_dimension: int | None = None,
-    color_similarity: str = "identity",
-    fields: str = "learned",
-    symmetric: bool = False,
     ridge: float | None = None,
-    couplings_l2: float | None = None,
-    fields_l2: float = 0.01,
-    masks: int | None = None,
-    mask_fraction: float | None = None,
-    mask_mode: str = "fresh",
-    hidden_as: str = "dropped",
-    optimizer: str = "adam",
-    max_steps: int = 300,
-    batch_size: int | None = None,
-    accumulate: int = 1,
-    learning_rate: float | None = None,
-    schedule: str = "cosine",
-    warmup_steps: int = 0,
-    weight_decay: float = 0.0,
-    clip_norm: float | None = None,
-    precision: str | None = None,
-    rng: np.random.Generator | int | None = None,
+    penalty: Penalty | Ridge | None = None,
+    masking: Masking | None = None,
+    recipe: Recipe | None = None,
     validation: Sequences | None = None,
-    stop_early: bool = False,
+    rng: np.random.Generator | int | None = None,
     checkpoint: CheckpointLike | None = None,
     device: str = "auto",
     n_threads: int | None = None,
@@ -107,38 +87,21 @@ def train_masked(  # type: ignore[misc]
         Weighted sequences, in memory or in a file that is read as it is needed; the true model, if
         any, is not looked at.
     layer
-        The network, which may be a transformer; trained in place. If left out: factored attention
-        of `n_heads`, `attention`, `head_dimension`, `color_similarity`, `fields`, `symmetric`.
-    ridge, couplings_l2, fields_l2
-        Penalties of factored attention as in `fit_pseudolikelihood`; ridge 0.2 if neither is given.
-        With static masks `couplings_l2` = ridge / (2 alpha share), see `Masking.distinct_share`.
-    masks, mask_fraction, mask_mode, hidden_as
-        What is masked: see `Masking`. If left out, every site of every
-        sequence is predicted from all the others, for a transformer one site.
-    optimizer
-        "adam", with batches, or "lbfgs": full-batch steps until nothing changes, for objectives
-        that stay the same (masks of all sites, or static ones).
-    max_steps, batch_size, accumulate
-        Steps; sequences a step at most (an epoch is cut into batches of nearly equal size), 8192
-        for factored attention and 128 for a transformer if left out; parts of a batch whose
-        gradients are added up, to save memory. With lbfgs `batch_size` is that of the parts.
-    learning_rate, schedule, warmup_steps
-        Of Adam: the highest rate, 0.1 for factored attention and 1e-3 for a transformer if left
-        out; "cosine", which falls to zero, or "constant"; steps over which it rises from zero.
-    weight_decay
-        Of AdamW, for a transformer.
-    clip_norm
-        Longer gradients of the mean loss are scaled to this norm; 1 for a transformer if left out,
-        not at all for factored attention.
-    precision
-        "single" (of adam), "double" (of lbfgs), or "bfloat16": matrix products in half precision.
-    rng
-        Generator or seed for starting values, batches and masks.
+        The network, trained in place, or the factored attention to build with the seed of the
+        training: `AttentionConfig()` if left out.
+    ridge, penalty
+        Penalties of factored attention as in `fit_pseudolikelihood`; a transformer has none.
+        With static masks `couplings_l2` = ridge / (2 alpha share), see
+        `BoundMasking.distinct_share`.
+    masking
+        What is masked. If left out, every site of every sequence is predicted from all the others,
+        for a transformer one site.
+    recipe
+        How it is trained: `Recipe()` if left out.
     validation
         Held-out sequences: their loss is recorded along the training.
-    stop_early
-        End the training when the held-out loss has not fallen over a fifth of `max_steps`, and
-        return the parameters of the least one.
+    rng
+        Generator or seed for starting values, batches and masks.
     checkpoint
         The file that the fit will be saved to, or a `CheckpointFile`: the state of the training is
         kept in FILE.partial, a killed training continues from it to the same bits, and it is
@@ -186,64 +149,32 @@ def train_masked(  # type: ignore[misc]
     if checkpoint is not None and rng is None:
         raise InputError("a checkpoint needs a seed, by which the next run continues it; give rng")
     seed = int(check_generator(rng).integers(2**63))
-    method = "transformer" if isinstance(layer, MaskedTransformer) else "attention"
-    if method == "transformer" and masks is None and mask_fraction is None:
-        masks = 1
-    masking = Masking(
-        data.length,
-        data.n_states,
-        masks,
-        mask_fraction,
-        mask_mode,
-        hidden_as,
-        seed,
-        data.gap_policy,
-    )
-    recipe = Recipe(
-        optimizer,
-        max_steps,
-        BATCH_SIZES[method] if batch_size is None else batch_size,
-        accumulate,
-        LEARNING_RATES[method] if learning_rate is None else learning_rate,
-        schedule,
-        warmup_steps,
-        weight_decay,
-        stop_early,
-        CLIP_NORMS[method] if clip_norm is None else clip_norm,
-    )
-    if layer is None:
-        layer = FactoredAttention(
-            data.length,
-            data.n_states,
-            n_heads,
-            attention=attention,
-            head_dimension=head_dimension,
-            color_similarity=color_similarity,
-            fields=fields,
-            symmetric=symmetric,
-            generator=torch.Generator().manual_seed(seed),
-        )
-    network = layer
+    network = AttentionConfig() if layer is None else layer
+    if isinstance(network, AttentionConfig):
+        generator = torch.Generator().manual_seed(seed)
+        sizes = data.length, data.n_states
+        network = FactoredAttention(*sizes, generator=generator, **vars(network))
+    method = "transformer" if isinstance(network, MaskedTransformer) else "attention"
     _check_size(network, data)
     _check_gaps(network, data, held_out)
-    penalty = _penalty(network, dataset, masking, ridge, couplings_l2, fields_l2, weight_decay)
-    default_precision = "double" if optimizer == "lbfgs" else "single"
-    precision = check_choice("precision", precision or default_precision, PRECISIONS)
+    masks = _bound(masking or Masking(), network, data, seed)
+    steps = (recipe or Recipe()).completed(**DEFAULTS[method])
+    penalty = _penalty(network, dataset, masks, ridge, penalty, steps.weight_decay)
     chosen = choose_device(device)
-    network.to(device=chosen, dtype=torch.float64 if precision == "double" else torch.float32)
+    is_double = steps.precision == "double"
+    network.to(device=chosen, dtype=torch.float64 if is_double else torch.float32)
     config = {
         **network.architecture,
-        "masks": masking.n_masks,
-        "mask_fraction": mask_fraction,
-        "mask_mode": mask_mode,
-        "hidden_as": hidden_as,
-        **asdict(recipe),
-        "precision": precision,
+        "masks": masks.n_masks,
+        "mask_fraction": masks.mask_fraction,
+        "mask_mode": masks.mask_mode,
+        "hidden_as": masks.hidden_as,
+        **asdict(steps),
         "device": chosen.type,
         "seed": seed,
     }
     objective = Objective(
-        network, penalty, n_threads_or_default(n_threads), in_half=precision == "bfloat16"
+        network, penalty, n_threads_or_default(n_threads), in_half=steps.precision == "bfloat16"
     )
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -254,7 +185,7 @@ def train_masked(  # type: ignore[misc]
             facts = {**config, "penalty": asdict(penalty), "data": data.fingerprint()}
             facts["validation"] = None if held_out is None else held_out.fingerprint()
             facts["start"] = _fingerprint(network)
-        training = Training(objective, data, held_out, masking, recipe, workers, seed)
+        training = Training(objective, data, held_out, masks, steps, workers, seed)
         ended = take_steps(training, checkpoint, facts, progress=progress, workers=workers)
     converged, message = (False, ended.message) if ended.interrupted else judge(training)
     numbers = training.numbers
@@ -318,28 +249,35 @@ def _check_gaps(network: Network, data: TrainingData, held_out: TrainingData | N
         )
 
 
+def _bound(masking: Masking, network: Network, data: TrainingData, seed: int) -> BoundMasking:
+    """Return the masking of these data; one site of a sequence costs a transformer a pass."""
+    is_left_out = masking.masks is None and masking.mask_fraction is None
+    if is_left_out and isinstance(network, MaskedTransformer):
+        masking = replace(masking, masks=1)
+    return BoundMasking(
+        **vars(masking),
+        length=data.length,
+        n_states=data.n_states,
+        seed=seed,
+        gap_policy=data.gap_policy,
+    )
+
+
 def _penalty(
     network: Network,
     dataset: Sequences,
-    masking: Masking,
+    masking: BoundMasking,
     ridge: float | None,
-    couplings_l2: float | None,
-    fields_l2: float,
+    penalty: Penalty | Ridge | None,
     weight_decay: float,
 ) -> Penalty:
     if isinstance(network, MaskedTransformer):
-        if ridge is not None or couplings_l2 is not None:
+        if ridge is not None or penalty is not None:
             raise InputError("a transformer has no couplings to penalize; use weight_decay")
         return Penalty(0.0, 0.0)
-    if check_nonnegative("weight_decay", weight_decay) > 0.0:
+    if weight_decay > 0.0:
         raise InputError("weight_decay is for a transformer; factored attention has a ridge")
-    return penalty_for(
-        dataset,
-        ridge=ridge,
-        couplings_l2=couplings_l2,
-        fields_l2=fields_l2,
-        share=masking.distinct_share,
-    )
+    return penalty_or_ridge(ridge, penalty).of(dataset, masking.distinct_share)
 
 
 def _fingerprint(network: Network) -> str:

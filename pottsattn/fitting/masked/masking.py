@@ -18,17 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
+from pottsattn._core.validate import InputError
 from pottsattn.fitting.masked.kernels_masking import choose_sites, count_hidden, hide_sites
+from pottsattn.fitting.masked.settings import HIDDEN_AS, Masking
 
-__all__ = ["HIDDEN_AS", "MASK_MODES", "MaskedBatch", "Masking"]
-
-MASK_MODES = ("fresh", "static")
-HIDDEN_AS = {  # shares of hidden sites that show nothing, a random state, their own state
-    "dropped": (1.0, 0.0, 0.0),
-    "replaced": (0.0, 1.0, 0.0),
-    "bert": (0.8, 0.1, 0.1),
-}
+__all__ = ["BoundMasking", "MaskedBatch"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,25 +77,14 @@ class MaskedBatch:
         return MaskedBatch(context, targets, seen, self.weights, self.one_site, has_gaps=True)
 
 
-@dataclass(frozen=True)
-class Masking:
-    """A masking policy.
+@dataclass(frozen=True, kw_only=True)
+class BoundMasking(Masking):
+    """A masking of data of one size, by one seed.
 
     Parameters
     ----------
     length, n_states
         L and C of the sequences.
-    masks
-        K. Without `fraction` the one-site masks of a sequence and visit, all L sites if left out;
-        with it the patterns of a sequence and visit, 1 if left out.
-    fraction
-        r, inside (0, 1): the probability of a site to be hidden. None: one-site masks.
-    mode
-        "fresh" or "static".
-    hidden_as
-        What hidden sites show. "dropped": nothing (a zero embedding, or the mask token of a
-        transformer); "replaced": a random state; "bert": 80 % nothing, 10 % a random state, 10 %
-        their own, as in Devlin et al. (2019), arXiv:1810.04805.
     seed
         Of all masks.
     gap_policy
@@ -110,37 +93,21 @@ class Masking:
     Raises
     ------
     InputError
-        A value out of range.
+        More one-site masks than sites, or too many states.
     """
 
     length: int
     n_states: int
-    masks: int | None = None
-    fraction: float | None = None
-    mode: str = "fresh"
-    hidden_as: str = "dropped"
     seed: int = 0
     gap_policy: str = "state"
 
     def __post_init__(self) -> None:
-        check_choice("mask_mode", self.mode, MASK_MODES)
-        check_choice("hidden_as", self.hidden_as, tuple(HIDDEN_AS))
-        if self.masks is not None:
-            check_at_least("masks", self.masks, 1)
-        if self.fraction is None:
+        super().__post_init__()
+        if self.mask_fraction is None:
             if self.n_masks > self.length:
                 raise InputError(
                     f"masks must be at most the length {self.length}, got {self.n_masks}"
                 )
-            if self.hidden_as != "dropped":
-                raise InputError(
-                    f"hidden_as {self.hidden_as!r} needs a mask_fraction: with one-site masks "
-                    "every other site shows its own state"
-                )
-        elif check_positive("mask_fraction", self.fraction) >= 1.0:
-            raise InputError(
-                f"mask_fraction must be below 1, got {self.fraction}: nothing would be seen"
-            )
         elif self.n_states > 255:
             raise InputError("a mask_fraction needs at most 255 states, got 256")
 
@@ -149,12 +116,12 @@ class Masking:
         """K."""
         if self.masks is not None:
             return self.masks
-        return self.length if self.fraction is None else 1
+        return self.length if self.mask_fraction is None else 1
 
     @property
     def masks_all_sites(self) -> bool:
         """Whether every site is predicted at every visit, each from all the others."""
-        return self.fraction is None and self.n_masks == self.length
+        return self.mask_fraction is None and self.n_masks == self.length
 
     @property
     def distinct_share(self) -> float:
@@ -163,11 +130,11 @@ class Masking:
         With static masks a site of a sequence counts if one of its patterns hides it: a share
         1 - (1 - r)^K, or K / L of one-site masks. `couplings_l2` = ridge / (2 alpha share).
         """
-        if self.mode == "fresh":
+        if self.mask_mode == "fresh":
             return 1.0
-        if self.fraction is None:
+        if self.mask_fraction is None:
             return self.n_masks / self.length
-        return float(1.0 - (1.0 - self.fraction) ** self.n_masks)
+        return float(1.0 - (1.0 - self.mask_fraction) ** self.n_masks)
 
     def predictions(self, weights: NDArray[np.float64]) -> float:
         """Return the predicted sites of a visit of all sequences, each times its weight.
@@ -175,11 +142,13 @@ class Masking:
         `weights` (M,). Expected ones for fresh masks, the true number for static ones.
         """
         total = float(weights.sum())
-        if self.fraction is None:
+        if self.mask_fraction is None:
             return total * self.n_masks
-        if self.mode == "static":
-            return float(count_hidden(self.seed, weights, self.n_masks, self.length, self.fraction))
-        return total * self.n_masks * self.fraction * self.length
+        if self.mask_mode == "static":
+            return float(
+                count_hidden(self.seed, weights, self.n_masks, self.length, self.mask_fraction)
+            )
+        return total * self.n_masks * self.mask_fraction * self.length
 
     def batch(
         self,
@@ -209,11 +178,11 @@ class Masking:
         weights: Tensor,
         visit: int,
     ) -> MaskedBatch:
-        visit = 0 if self.mode == "static" else visit
+        visit = 0 if self.mask_mode == "static" else visit
         targets = torch.from_numpy(sequences)
         if self.masks_all_sites:
             return MaskedBatch(targets, targets, None, weights, one_site=True)
-        if self.fraction is None:
+        if self.mask_fraction is None:
             chosen = np.empty(sequences.shape, dtype=np.bool_)
             choose_sites(self.seed, visit, numbers, self.n_masks, self.length, chosen)
             predicted = torch.from_numpy(chosen)
@@ -222,7 +191,7 @@ class Masking:
         context, hidden = np.empty(shape, np.uint8), np.empty(shape, np.bool_)
         shares = np.array(HIDDEN_AS[self.hidden_as])
         hide_sites(
-            self.seed, visit, numbers, sequences, self.n_masks, self.fraction, shares,
+            self.seed, visit, numbers, sequences, self.n_masks, self.mask_fraction, shares,
             self.n_states, context, hidden,
         )  # fmt: skip
         return MaskedBatch(

@@ -15,7 +15,7 @@ from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.gathered_loss import gathered_loss, gathers
 from pottsattn.fitting.masked.masking import MaskedBatch
 from pottsattn.fitting.masked.transformer import MaskedTransformer
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.training.workers import Workers
 
 __all__ = ["Network", "Objective", "masked_losses", "mean_loss"]

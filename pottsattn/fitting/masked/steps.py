@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from pottsattn._core.validate import InputError
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.masking import MaskedBatch, Masking
+from pottsattn.fitting.masked.masking import BoundMasking, MaskedBatch
 from pottsattn.fitting.masked.objective import EVALUATION_BATCH, Objective, mean_loss
 from pottsattn.fitting.masked.training_data import TrainingData
 from pottsattn.fitting.masked.verdict import FinalNumbers, final_numbers
 from pottsattn.fitting.record import History
-from pottsattn.training.recipe import Recipe
+from pottsattn.training.recipe import FullRecipe
 from pottsattn.training.workers import Workers
 
 __all__ = ["Training"]
@@ -62,8 +62,8 @@ class Training:
         objective: Objective,
         data: TrainingData,
         validation: TrainingData | None,
-        masking: Masking,
-        recipe: Recipe,
+        masking: BoundMasking,
+        recipe: FullRecipe,
         workers: Workers,
         seed: int,
     ) -> None:
@@ -84,7 +84,7 @@ class Training:
         self._seconds = 0.0  # of steps
         self._kept_batches: list[MaskedBatch] = []
         self._is_full = recipe.optimizer == "lbfgs"
-        if self._is_full and not (masking.masks_all_sites or masking.mode == "static"):
+        if self._is_full and not (masking.masks_all_sites or masking.mask_mode == "static"):
             raise InputError(
                 "the optimizer lbfgs needs an objective that stays the same; use masks of all "
                 "sites or static ones, or adam"
@@ -104,7 +104,7 @@ class Training:
         n_hidden = self._predictions * data.n_sequences * recipe.max_steps / self.steps_per_epoch
         if n_hidden < 1.0:
             raise InputError(
-                f"a mask_fraction of {masking.fraction} hides no site of these data in "
+                f"a mask_fraction of {masking.mask_fraction} hides no site of these data in "
                 f"{recipe.max_steps} steps; raise it, or masks"
             )
         self._wrapped = workers.wrap(objective)
@@ -174,7 +174,7 @@ class Training:
         losses of all processes add up to the mean over masked sites.
         """
         masking, n_predicted = self.masking, self._predictions
-        if masking.mode == "fresh" and masking.fraction is None:
+        if masking.mask_mode == "fresh" and masking.mask_fraction is None:
             masking, n_predicted = self._every_site(self.data), self.data.length
         for numbers in self.data.blocks(EVALUATION_BATCH):
             share = self.workers.share(numbers)
@@ -190,9 +190,9 @@ class Training:
             yield every.batch(numbers, data.rows(numbers), weights, 0).to(self.device)
 
     @staticmethod
-    def _every_site(data: TrainingData) -> Masking:
+    def _every_site(data: TrainingData) -> BoundMasking:
         """Return the masks of every site alone."""
-        return Masking(data.length, data.n_states, gap_policy=data.gap_policy)
+        return BoundMasking(length=data.length, n_states=data.n_states, gap_policy=data.gap_policy)
 
     def _step(self) -> None:
         started = time.perf_counter()
@@ -254,7 +254,7 @@ class Training:
         return epoch, np.array_split(self._order[1], self.steps_per_epoch)[at]
 
     def _batch(
-        self, numbers: NDArray[np.int64], visit: int, norm: float, masking: Masking
+        self, numbers: NDArray[np.int64], visit: int, norm: float, masking: BoundMasking
     ) -> MaskedBatch:
         """Return sequences masked, their weights divided by `norm`."""
         weights = torch.from_numpy(self.data.weights[numbers] / norm).to(self.dtype)
@@ -297,7 +297,7 @@ class Training:
     def _entry_steps(self) -> set[int]:
         """Return the steps after which the history gets an entry."""
         steps = self.recipe.max_steps
-        rows = self.masking.n_masks if self.masking.fraction is not None else 1.0
+        rows = self.masking.n_masks if self.masking.mask_fraction is not None else 1.0
         evaluated = float(self.data.n_sequences)
         if self.validation is not None:
             evaluated += self.validation.n_sequences
@@ -314,7 +314,7 @@ class Training:
         return {*found.round().astype(int).tolist(), *self._judged()}
 
 
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, recipe: FullRecipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "lbfgs":
         return torch.optim.LBFGS(
             network.parameters(), lr=1.0, max_iter=1, max_eval=25, history_size=20,

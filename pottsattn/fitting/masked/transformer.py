@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pottsattn._core.validate import InputError, check_at_least, check_choice
+from pottsattn._core.validate import InputError, check_at_least
+from pottsattn.fitting.masked.settings import TransformerConfig
 
 __all__ = ["MaskedTransformer"]
 
-VARIANTS = ("vanilla", "positional", "content", "linear")
 # Standard deviation of embeddings at the start. With 1, training stays several times longer on its
 # plateau at the loss of independent sites.
 EMBEDDING_SCALE = 0.3
@@ -96,19 +96,18 @@ class MaskedTransformer(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        TransformerConfig(n_layers, n_heads, width, feedforward_width, variant)
         if feedforward_width is None:
-            feedforward_width = 4 * check_at_least("width", width, 1)
+            feedforward_width = 4 * width
         self._architecture = {
             "length": check_at_least("length", length, 2),
             "n_states": check_at_least("n_states", n_states, 2),
-            "n_layers": check_at_least("n_layers", n_layers, 1),
-            "n_heads": check_at_least("n_heads", n_heads, 1),
-            "width": check_at_least("width", width, 1),
-            "feedforward_width": check_at_least("feedforward_width", feedforward_width, 1),
+            "n_layers": n_layers,
+            "n_heads": n_heads,
+            "width": width,
+            "feedforward_width": feedforward_width,
         }
-        self.variant = check_choice("variant", variant, VARIANTS)
-        if width % n_heads:
-            raise InputError(f"width must be a multiple of n_heads {n_heads}, got {width}")
+        self.variant = variant
         with torch.random.fork_rng(devices=[]):  # the constructors draw weights that are replaced
             self.symbols = nn.Embedding(n_states + 1, width)
             self.positions = None if variant == "content" else nn.Embedding(length, width)

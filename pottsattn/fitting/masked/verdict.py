@@ -11,8 +11,8 @@ import torch
 
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.objective import mean_loss
-from pottsattn.fitting.record import Penalty
-from pottsattn.training.recipe import Recipe
+from pottsattn.fitting.penalty import Penalty
+from pottsattn.training.recipe import FullRecipe
 
 if TYPE_CHECKING:
     from pottsattn.fitting.masked.steps import Training
@@ -53,7 +53,7 @@ def final_numbers(training: Training) -> FinalNumbers:
     with torch.no_grad():
         term = float(objective.penalty_term())
     total = data.length * data.observed_share * loss + term
-    is_average = masking.mode == "fresh" and masking.fraction is not None
+    is_average = masking.mask_mode == "fresh" and masking.mask_fraction is not None
     if not isinstance(network, FactoredAttention) or is_average:
         return FinalNumbers(total, loss, math.nan, math.nan)
     network.zero_grad()
@@ -100,7 +100,7 @@ def judge(training: Training) -> tuple[bool, str]:
             f"{training.done - step} steps: parameters of that step"
         )
     more = "raise max_steps"
-    if not training.masking.masks_all_sites and training.masking.mode == "fresh":
+    if not training.masking.masks_all_sites and training.masking.mask_mode == "fresh":
         more += " or masks"
     start = (recipe.max_steps - recipe.patience) / training.steps_per_epoch
     before = int(np.searchsorted(history.epochs, start))
@@ -122,7 +122,7 @@ def judge(training: Training) -> tuple[bool, str]:
     return _judge_gap(text, numbers, recipe, more)
 
 
-def _judge_gap(text: str, numbers: FinalNumbers, recipe: Recipe, more: str) -> tuple[bool, str]:
+def _judge_gap(text: str, numbers: FinalNumbers, recipe: FullRecipe, more: str) -> tuple[bool, str]:
     """A learning rate that falls to zero stills any training; a bound of convexity must agree."""
     gap, most = numbers.optimality_gap, GAP_TOLERANCE[recipe.optimizer]
     if math.isnan(gap):

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.penalty import Penalty
 
 __all__ = ["FieldSplit", "total_field_units"]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn.data.dataset import SequenceDataset
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.model.couplings import Couplings, sequence_blocks
 
 __all__ = ["missing_optimum"]

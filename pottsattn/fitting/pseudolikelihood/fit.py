@@ -20,23 +20,23 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import Progress
 from pottsattn._core.threads import n_threads_or_default
 from pottsattn._core.validate import (
     ConvergenceWarning,
     InputError,
     check_array,
-    check_at_least,
     check_choice,
     check_generator,
     check_kind,
-    check_positive,
 )
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.methods import FIELDS, SOLVED, check_heads
+from pottsattn.fitting.penalty import Penalty, Ridge, penalty_or_ridge
 from pottsattn.fitting.pseudolikelihood.existence import missing_optimum
 from pottsattn.fitting.pseudolikelihood.heads_fit import fit_heads
 from pottsattn.fitting.pseudolikelihood.joint_solver import solve_jointly
@@ -44,16 +44,15 @@ from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.row_solver import Rows, StopRule, solve_rows
 from pottsattn.fitting.pseudolikelihood.rows_factored import FactoredRows
 from pottsattn.fitting.pseudolikelihood.rows_full import FullRows
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
 from pottsattn.fitting.pseudolikelihood.verdict import estimated_gap, verdict
-from pottsattn.fitting.record import penalty_for
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["METHODS", "fit_pseudolikelihood"]
+__all__ = ["fit_pseudolikelihood"]
 
 Array = NDArray[np.float64]
-METHODS = ("plm", "factored")
 UNPENALIZED_GRADIENT_TOLERANCE = 1e-7
 
 
@@ -62,21 +61,15 @@ def fit_pseudolikelihood(
     method: str = "plm",
     *,
     ridge: float | None = None,
-    couplings_l2: float | None = None,
-    fields_l2: float = 0.01,
+    penalty: Penalty | Ridge | None = None,
     fields: str = "learned",
-    gap_tolerance: float = 1e-6,
-    gradient_tolerance: float | None = None,
-    max_steps: int = 1000,
-    precision: str = "mixed",
     symmetric: bool = False,
     n_heads: int = 1,
     color_similarity: str | None = None,
-    n_starts: int = 1,
+    solver: Solver | None = None,
     rng: np.random.Generator | int = 0,
-    initial: tuple[Array, Couplings] | None = None,
     n_threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FitResult:
     """Return the pseudo-likelihood fit of a data set.
 
@@ -89,33 +82,20 @@ def fit_pseudolikelihood(
     method
         "plm": a free C x C block per pair. "factored": J_ij = sum_h A^h_ij U^h, the function of one
         layer of factored attention; with one head U = I unless it is to be learned.
-    ridge, couplings_l2
-        The penalty on couplings, in the units of the theory, couplings_l2 = ridge / (2 alpha), or
-        directly. `ridge` is 0.2 if both are left out (on an alignment about CCMpred's 0.2 (L - 1)).
-    fields_l2
-        The penalty on fields.
+    ridge, penalty
+        The penalties: `Ridge(ridge)`, in the units of the theory, couplings_l2 = ridge / (2 alpha),
+        with ridge 0.2 if both are left out; or a `Penalty` or `Ridge` with fields_l2 of its own.
     fields
         "learned" or "none" (h = 0, as in the replica theory).
-    gap_tolerance
-        A site has converged when its objective is provably within this many nats of its minimum.
-    gradient_tolerance
-        Stop on the largest gradient entry instead; needed when a penalty is zero (then 1e-7).
-    max_steps
-        L-BFGS steps per site.
-    precision
-        "mixed": full blocks are solved in single precision as far as it goes, the rest and the
-        verdict in double. "double": all in double precision.
     symmetric
         One block per pair of sites, J_ij(a, b) = J_ji(b, a), fitted to all rows at once ("plm");
         otherwise every row has its own, which takes the memory of one row and parallelizes.
     n_heads, color_similarity
         H, and "identity" (one head, the default of one head: convex) or "learned", for "factored".
-    n_starts, rng
-        With learned color similarity the objective is not convex: the best of so many starts, the
-        first from the pair covariances, the others random.
-    initial
-        (fields (L, C), couplings) to start from, such as those of another fit; couplings of another
-        form are taken as near as the method can.
+    solver
+        From where and how far the optimum is searched: `Solver()` if left out.
+    rng
+        Generator or seed of random starts, with learned color similarity.
     progress
         Called with (sites done, sites) from the calling thread; with (evaluations, steps
         allowed) where all sites are solved together.
@@ -141,32 +121,31 @@ def fit_pseudolikelihood(
     check_kind(
         "dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, n_states)"
     )
-    check_choice("method", method, METHODS)
-    check_choice("fields", fields, ("learned", "none"))
-    check_positive("gap_tolerance", gap_tolerance)
-    check_at_least("max_steps", max_steps, 1)
-    check_choice("precision", precision, ("mixed", "double"))
-    color_similarity = _check_heads(method, n_heads, color_similarity, symmetric)
-    check_at_least("n_starts", n_starts, 1)
-    penalty = penalty_for(dataset, ridge=ridge, couplings_l2=couplings_l2, fields_l2=fields_l2)
+    check_choice("method", method, SOLVED)
+    check_choice("fields", fields, FIELDS)
+    color_similarity = _similarity(method, n_heads, color_similarity, symmetric)
+    solver = solver or Solver()
+    penalty = penalty_or_ridge(ridge, penalty).of(dataset)
     if dataset.ignores_gaps and penalty.couplings_l2 == 0.0:
-        raise InputError("ignored gaps need a penalty on couplings; give couplings_l2 or ridge")
+        raise InputError("ignored gaps need a penalty on couplings; give ridge or penalty")
     data = RowData.of(
         dataset,
         penalty,
         learn_fields=fields == "learned",
-        initial=_check_initial(initial, dataset),
+        initial=_check_initial(solver.initial, dataset),
     )
     # Both rows of a pair penalize the block they share.
     couplings_l2 = penalty.couplings_l2 * (2.0 if symmetric else 1.0)
     strength = min([couplings_l2] + [penalty.fields_l2] * data.learn_fields)
+    gradient_tolerance = solver.gradient_tolerance
     if gradient_tolerance is None and strength == 0.0:
         gradient_tolerance = UNPENALIZED_GRADIENT_TOLERANCE
     is_convex = color_similarity != "learned"
     is_joint = symmetric or not is_convex
     n_together = dataset.length if is_joint else 1
-    rule = StopRule(strength, gap_tolerance * n_together, gradient_tolerance, max_steps)
-    is_mixed, workers = precision == "mixed", n_threads_or_default(n_threads)
+    gap_tolerance = solver.gap_tolerance * n_together
+    rule = StopRule(strength, gap_tolerance, gradient_tolerance, solver.max_steps)
+    is_mixed, workers = solver.precision == "mixed", n_threads_or_default(n_threads)
     objectives: list[float] = []
     started = time.perf_counter()
     if not is_convex:
@@ -174,10 +153,10 @@ def fit_pseudolikelihood(
             dataset,
             data,
             n_heads,
-            n_starts=n_starts,
+            n_starts=solver.n_starts,
             rng=check_generator(rng),
-            gap_tolerance=gap_tolerance,
-            max_steps=max_steps,
+            gap_tolerance=solver.gap_tolerance,
+            max_steps=solver.max_steps,
             n_threads=workers,
             is_mixed=is_mixed,
             progress=progress,
@@ -207,7 +186,7 @@ def fit_pseudolikelihood(
     )
     is_solved = all(row.converged for row in solved) and not solution.interrupted
     converged = infinite is None and is_solved
-    message = infinite or verdict(solution, max_steps, gap, n_together, objectives)
+    message = infinite or verdict(solution, solver.max_steps, gap, n_together, objectives)
     if not converged and not solution.interrupted:
         warnings.warn(message, ConvergenceWarning, stacklevel=2)
     return FitResult(
@@ -236,10 +215,10 @@ def fit_pseudolikelihood(
         gap_policy=dataset.gap_policy,
         config={
             "fields": fields,
-            "gap_tolerance": gap_tolerance,
+            "gap_tolerance": solver.gap_tolerance,
             "gradient_tolerance": gradient_tolerance,
-            "max_steps": max_steps,
-            "precision": precision,
+            "max_steps": solver.max_steps,
+            "precision": solver.precision,
             "symmetric": symmetric,
         }
         | ({"color_similarity": color_similarity, "heads": n_heads} if color_similarity else {})
@@ -248,11 +227,10 @@ def fit_pseudolikelihood(
     )
 
 
-def _check_heads(
+def _similarity(
     method: str, n_heads: int, color_similarity: str | None, symmetric: bool
 ) -> str | None:
     """Return the color similarity, None for full blocks."""
-    check_at_least("heads", n_heads, 1)
     if symmetric and method != "plm":
         raise InputError(f"symmetric applies to plm, not to {method}")
     if method == "plm":
@@ -260,12 +238,8 @@ def _check_heads(
             raise InputError("heads and color_similarity apply to factored, not to plm")
         return None
     if color_similarity is None:
-        return "identity" if n_heads == 1 else "learned"
-    check_choice("color_similarity", color_similarity, ("identity", "learned"))
-    if color_similarity == "identity" and n_heads > 1:
-        raise InputError(
-            f"{n_heads} heads with color_similarity 'identity' are one head; use 'learned'"
-        )
+        color_similarity = "identity" if n_heads == 1 else "learned"
+    check_heads(n_heads, color_similarity)
     return color_similarity
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.kernels_few_states import state_masks
-from pottsattn.fitting.record import Penalty
 from pottsattn.model.couplings import Couplings
 
 __all__ = ["RowData"]

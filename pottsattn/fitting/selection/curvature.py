@@ -35,8 +35,8 @@ from threadpoolctl import threadpool_limits
 
 from pottsattn._core.validate import check_generator
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.coordinates import FieldSplit
-from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.selection.kernels_curvature import same_state_sums
 from pottsattn.fitting.selection.relatives import leaving_weight
 from pottsattn.model.potts import log_softmax

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.display import html_table
+from pottsattn._core.display import Progress, html_table
 from pottsattn._core.validate import ConvergenceWarning, check_at_least
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.resampling import split
-from pottsattn.fitting.losses import sequence_losses
+from pottsattn.fitting.losses import sequence_losses, squared_error
+from pottsattn.fitting.penalty import Penalty, Ridge, penalty_or_ridge
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.refitting import LOOSE_GAP
 
@@ -88,11 +89,14 @@ class HeadsChoice:
 def choose_heads(
     dataset: SequenceDataset,
     *,
+    ridge: float | None = None,
+    penalty: Penalty | Ridge | None = None,
+    fields: str = "learned",
     most_heads: int = MOST_HEADS,
+    solver: Solver | None = None,
     rng: np.random.Generator | int = 0,
     n_threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    **options: Any,
+    progress: Progress | None = None,
 ) -> HeadsChoice:
     """Return the number of heads with the least held-out loss, and the fit of all data with it.
 
@@ -100,15 +104,16 @@ def choose_heads(
     ----------
     dataset
         Training data, of which a fifth is held out: whole identity clusters of an alignment.
+    ridge, penalty, fields
+        As in `fit_pseudolikelihood`.
     most_heads
         The largest number tried.
+    solver
+        Of all fits; those along the way are solved to 1e-3 nats per site.
     rng
         Draws the part that is held out, by its seed; also that of the starts.
     progress
-        Called with the number of fits done.
-    **options
-        As in `fit_pseudolikelihood` for "factored" with learned color similarity. Fits along the
-        way are solved to 1e-3 nats per site.
+        Called with (fits done, that and the next one).
 
     Raises
     ------
@@ -118,7 +123,14 @@ def choose_heads(
     check_at_least("most_heads", most_heads, 1)
     started = time.perf_counter()
     kept, held_out = split(dataset, HELD_OUT, rng=rng)
-    shared = {"color_similarity": "learned", "rng": rng, "n_threads": n_threads, **options}
+    solver = solver or Solver()
+    shared: dict[str, Any] = {
+        "penalty": penalty_or_ridge(ridge, penalty),
+        "fields": fields,
+        "color_similarity": "learned",
+        "rng": rng,
+        "n_threads": n_threads,
+    }
     losses: list[Array] = []
     train_losses: list[float] = []
     tried: list[int] = []
@@ -130,7 +142,11 @@ def choose_heads(
                 "ignore", ConvergenceWarning
             )  # the last fit is the one that counts
             found = fit_pseudolikelihood(
-                kept, "factored", n_heads=n_heads, gap_tolerance=LOOSE_GAP, **shared
+                kept,
+                "factored",
+                n_heads=n_heads,
+                solver=replace(solver, gap_tolerance=LOOSE_GAP),
+                **shared,
             )
         if found.interrupted:
             raise KeyboardInterrupt
@@ -138,15 +154,15 @@ def choose_heads(
         losses.append(sequence_losses(found, held_out))
         train_losses.append(found.train_loss)
         if progress is not None:
-            progress(len(tried))
+            progress(len(tried), len(tried) + 1)
         if len(tried) > 1 and weights @ losses[-1] > weights @ losses[-2]:
             break
         n_heads *= 2
     means = np.array([weights @ loss for loss in losses])
     best = int(np.argmin(means))
     differences = np.array(losses) - losses[best] - (means - means[best])[:, None]
-    errors = np.sqrt(differences**2 @ weights / held_out.effective_size)
-    fit = fit_pseudolikelihood(dataset, "factored", n_heads=tried[best], **shared)
+    errors = np.sqrt(squared_error(differences, weights, held_out.effective_size))
+    fit = fit_pseudolikelihood(dataset, "factored", n_heads=tried[best], solver=solver, **shared)
     choice = HeadsChoice(
         tried[best],
         best < len(tried) - 1,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pottsattn._core.threads import n_threads_or_default, run_in_threads
 from pottsattn._core.validate import InputError, check_generator
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.losses import squared_error
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.curvature import (
     Curvature,
@@ -111,8 +112,9 @@ def leave_one_out(
         rises += rise / dataset.length
         losses += loss / dataset.length
     mean_rise, train = float(shares @ rises), float(weights @ losses)
-    spread = float(weights @ (losses - train) ** 2) / dataset.effective_size
-    spread += float(shares @ (rises - mean_rise) ** 2) / min(len(chosen), dataset.effective_size)
+    size = dataset.effective_size
+    spread = squared_error(losses - train, weights, size)
+    spread += squared_error(rises - mean_rise, shares, min(len(chosen), size))
     return LeaveOneOut(train + mean_rise, float(np.sqrt(spread)), train)
 
 

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Any
 
 from pottsattn._core.validate import InputError, check_kind
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.mean_field import fit_mean_field
-from pottsattn.fitting.pseudolikelihood.fit import METHODS, fit_pseudolikelihood
+from pottsattn.fitting.methods import SOLVED
+from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
+from pottsattn.training.recipe import Recipe
 
 __all__ = ["LOOSE_GAP", "refit"]
 
 LOOSE_GAP = 1e-3  # nats per site: scores of pairs then move far less than between bootstrap samples
-TRAINED = (
-    "attention",
-    "head_dimension",
-    "color_similarity",
-    "symmetric",
-    "masks",
-    "mask_fraction",
-    "mask_mode",
-    "hidden_as",
-    "optimizer",
-    "batch_size",
-    "accumulate",
-    "learning_rate",
-    "schedule",
-    "warmup_steps",
-    "clip_norm",
-    "precision",
-)
 
 
 def refit(
@@ -69,30 +56,38 @@ def refit(
     config = fit.config
     if fit.method == "mf":
         return fit_mean_field(dataset, pseudocount=config["pseudocount"])
-    shared: dict[str, Any] = {
-        "couplings_l2": fit.penalty.couplings_l2,
-        "fields_l2": fit.penalty.fields_l2,
-        "fields": config["fields"],
-        "max_steps": config["max_steps"],
-        "n_threads": n_threads,
-    }
-    if fit.method in METHODS:
+    if fit.method in SOLVED:
+        heads = {}
         if fit.method == "factored":
-            shared["n_heads"] = config.get("heads", 1)
-            shared["color_similarity"] = config.get("color_similarity", "identity")
+            heads = {
+                "n_heads": config.get("heads", 1),
+                "color_similarity": config.get("color_similarity", "identity"),
+            }
+        initial = (fit.fields, fit.couplings) if from_fit else None
         return fit_pseudolikelihood(
             dataset,
             fit.method,
-            gap_tolerance=gap_tolerance,
+            penalty=fit.penalty,
+            fields=config["fields"],
             symmetric=fit.symmetric and fit.method == "plm",
-            initial=(fit.fields, fit.couplings) if from_fit else None,
-            **shared,
+            solver=Solver(gap_tolerance, max_steps=config["max_steps"], initial=initial),
+            n_threads=n_threads,
+            **heads,
         )
     from pottsattn.fitting.masked.fit import train_masked
 
-    if config["color_similarity"] not in ("identity", "learned"):
-        raise InputError("a fit whose color similarity was given cannot be repeated from its file")
-    options = {name: config[name] for name in TRAINED if name in config}
     return train_masked(
-        dataset, n_heads=config["heads"], rng=int(config["seed"] % 2**63), **shared, **options
+        dataset,
+        AttentionConfig.of_record(config),
+        penalty=fit.penalty,
+        masking=Masking(**_known(Masking, config)),
+        recipe=replace(Recipe(**_known(Recipe, config)), stop_early=False),  # no held-out data
+        rng=int(config["seed"] % 2**63),
+        n_threads=n_threads,
     )
+
+
+def _known(kind: type, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a record says of the fields of `kind`; older files do not say all."""
+    names = [field.name for field in fields(kind)]
+    return {name: config[name] for name in names if name in config}

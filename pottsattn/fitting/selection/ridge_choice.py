@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.display import html_table
+from pottsattn._core.display import Progress, html_table
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.penalty import FIELDS_L2, Ridge
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.leave_one_out import LeaveOneOut, curvature_of, leave_one_out
 
@@ -85,10 +87,10 @@ def choose_ridge(
     method: str = "plm",
     *,
     fields: str = "learned",
-    fields_l2: float = 0.01,
+    fields_l2: float = FIELDS_L2,
+    solver: Solver | None = None,
     n_threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    **options: Any,
+    progress: Progress | None = None,
 ) -> RidgeChoice:
     """Return the ridge with the least approximate leave-one-out loss, and the fit there.
 
@@ -99,10 +101,12 @@ def choose_ridge(
         copies do not ask for too small a ridge: the weights tell how many it has.
     method
         "plm", or "factored" with one head and identity color similarity.
-    fields, fields_l2, n_threads, **options
-        As in `fit_pseudolikelihood`; `options` are for the last fit.
+    fields, fields_l2, n_threads
+        As in `fit_pseudolikelihood`.
+    solver
+        Of the last fit, which starts where the one before it ended.
     progress
-        Called with the number of ridges tried.
+        Called with (ridges tried, that and the next one).
 
     Raises
     ------
@@ -116,7 +120,7 @@ def choose_ridge(
     """
     started = time.perf_counter()
     learn_fields = fields == "learned"
-    shared: dict[str, Any] = {"fields": fields, "fields_l2": fields_l2, "n_threads": n_threads}
+    shared: dict[str, Any] = {"fields": fields, "n_threads": n_threads}
     tried: dict[float, LeaveOneOut] = {}  # by log ridge
     last: FitResult | None = None
     curvature = None
@@ -129,9 +133,8 @@ def choose_ridge(
             found = fit_pseudolikelihood(
                 dataset,
                 method,
-                ridge=float(np.exp(log_ridge)),
-                gap_tolerance=LOOSE_GAP,
-                initial=initial,
+                penalty=Ridge(float(np.exp(log_ridge)), fields_l2),
+                solver=Solver(LOOSE_GAP, initial=initial),
                 **shared,
             )
             if found.interrupted:
@@ -143,7 +146,7 @@ def choose_ridge(
                 last, dataset, curvature=curvature, n_threads=n_threads
             )
             if progress is not None:
-                progress(len(tried))
+                progress(len(tried), len(tried) + 1)
         return tried[log_ridge].loss
 
     interrupted = is_inside = False
@@ -163,10 +166,9 @@ def choose_ridge(
         fit = fit_pseudolikelihood(
             dataset,
             method,
-            ridge=float(np.exp(best)),
-            initial=(last.fields, last.couplings),
+            penalty=Ridge(float(np.exp(best)), fields_l2),
+            solver=replace(solver or Solver(), initial=(last.fields, last.couplings)),
             **shared,
-            **options,
         )
     choice = RidgeChoice(
         float(np.exp(best)), is_inside, fit, np.exp(order), path[:, 0], path[:, 1], path[:, 2]

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from pottsattn.analysis.comparison import coupling_error
 from pottsattn.data.dataset import SequenceDataset
-from pottsattn.fitting.losses import sequence_losses
+from pottsattn.fitting.losses import sequence_losses, squared_error
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.masking import Masking
+from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.objective import Objective
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings, inner_product
 from pottsattn.studies.bridge.result import BridgeFit, MaskedFit
@@ -43,7 +43,7 @@ class Judge:
     def error_of(self, values: Array) -> float:
         """Return the standard error of a weighted mean over held-out sequences."""
         centered = values - self._weights @ values
-        return float(np.sqrt(self._weights @ centered**2 / self._test.effective_size))
+        return math.sqrt(squared_error(centered, self._weights, self._test.effective_size))
 
     def fit(self, name: str, fit: FitResult) -> BridgeFit:
         """Return what is said of a fit of the same objective."""
@@ -118,7 +118,12 @@ def _masked_loss(fit: FitResult, test: SequenceDataset, fraction: float) -> floa
     layer.double().set_parameters(fit.fields, fit.couplings)
     objective = Objective(layer, Penalty(0.0, 0.0), n_threads=1)
     wanted = math.ceil(JUDGED_MASKS / (test.n_sequences * fit.length * fraction))
-    masking = Masking(fit.length, fit.n_states, min(wanted, MAX_PATTERNS), fraction)
+    masking = BoundMasking(
+        masks=min(wanted, MAX_PATTERNS),
+        mask_fraction=fraction,
+        length=fit.length,
+        n_states=fit.n_states,
+    )
     total = norm = 0.0
     step = max(1, (1 << 21) // (fit.length * fit.n_states * masking.n_masks))
     for start in range(0, test.n_sequences, step):

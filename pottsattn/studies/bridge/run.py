@@ -28,9 +28,7 @@ from numpy.typing import NDArray
 from pottsattn._core.display import Progress
 from pottsattn._core.validate import (
     ConvergenceWarning,
-    InputError,
     check_at_least,
-    check_choice,
     check_generator,
     check_kind,
 )
@@ -38,14 +36,17 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.resampling import split
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.fit import train_masked
-from pottsattn.fitting.masked.masking import Masking
+from pottsattn.fitting.masked.masking import BoundMasking
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
+from pottsattn.fitting.penalty import DEFAULT_RIDGE, Penalty, Ridge
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
-from pottsattn.fitting.record import DEFAULT_RIDGE
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 from pottsattn.studies.bridge.identity import check_identity, draw_layers
 from pottsattn.studies.bridge.judge import MAX_PATTERNS, Judge, coupling_pairs_of
 from pottsattn.studies.bridge.result import Bridge
+from pottsattn.training.recipe import Recipe
 
 __all__ = ["MASK_FRACTIONS", "MAX_SEQUENCES", "bridge"]
 
@@ -127,14 +128,10 @@ def bridge(
         "dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, n_states)"
     )
     dataset.refuse_ignored_gaps("the bridge")
-    check_choice("fields", fields, ("learned", "none"))
-    check_choice("color_similarity", color_similarity, ("identity", "learned"))
-    check_at_least("n_heads", n_heads, 1)
-    if n_heads > 1 and color_similarity == "identity":
-        raise InputError(f"{n_heads} heads with color_similarity 'identity' are one; use 'learned'")
+    config = AttentionConfig(n_heads, color_similarity=color_similarity, fields=fields)
     check_at_least("max_sequences", max_sequences, 2)
     for fraction in mask_fractions:  # before minutes of work
-        Masking(dataset.length, dataset.n_states, fraction=fraction)
+        BoundMasking(length=dataset.length, n_states=dataset.n_states, mask_fraction=fraction)
     generator = check_generator(rng)
     chosen = dataset
     if dataset.n_sequences > max_sequences:
@@ -142,8 +139,6 @@ def bridge(
         chosen = dataset.take(np.sort(numbers))
     train, test = split(chosen, held_out, rng=generator, identity_threshold=identity_threshold)
     ridge = DEFAULT_RIDGE if ridge is None else ridge
-    options = {"ridge": ridge, "fields": fields}
-    factors = {"n_heads": n_heads, "color_similarity": color_similarity}
     fractions = sorted({float(fraction) for fraction in mask_fractions})
     middle = {0, len(fractions) // 2, len(fractions) - 1}
     plan = [("fresh", r) for r in fractions]
@@ -159,7 +154,7 @@ def bridge(
             ).items()
         )
         stages.next()
-        fits = _Fits(train, options, factors, int(generator.integers(2**31)), n_threads, stages)
+        fits = _Fits(train, ridge, config, int(generator.integers(2**31)), n_threads, stages)
         optimum = fits.pseudolikelihood()
         if optimum.interrupted:
             raise KeyboardInterrupt("before the first fit was done")
@@ -197,7 +192,8 @@ def bridge(
             "n_states": dataset.n_states,
             "split_by": "clusters" if dataset.alphabet else "sequences",
             "fields": fields,
-            **factors,
+            "n_heads": n_heads,
+            "color_similarity": color_similarity,
         },
         coupling_pairs_of(*pairs, generator),
         time.perf_counter() - started,
@@ -227,13 +223,16 @@ class _Stages:
             self._progress(100 * self._at + 100 * done // max(1, total), 100 * self._n_stages)
 
 
+_Phase = tuple[Masking, Recipe, Penalty | Ridge]
+
+
 @dataclass
 class _Fits:
     """The fits of a training part, under one penalty."""
 
     train: SequenceDataset
-    options: dict[str, Any]
-    factors: dict[str, Any]
+    ridge: float
+    config: AttentionConfig
     seed: int
     n_threads: int | None
     stages: _Stages
@@ -245,19 +244,27 @@ class _Fits:
 
         The latter is a pseudo-likelihood fit that was stopped early.
         """
-        options = {**self.options, **self.factors, "n_threads": self.n_threads}
-        if self.factors["color_similarity"] == "learned":
+        config = self.config
+        options: dict[str, Any] = {
+            "ridge": self.ridge,
+            "fields": config.fields,
+            "n_heads": config.n_heads,
+            "color_similarity": config.color_similarity,
+            "n_threads": self.n_threads,
+        }
+        solver = Solver(GAP_TOLERANCE)
+        if config.color_similarity == "learned":
             first = fit_pseudolikelihood(
-                self.train, "factored", max_steps=COMMON_STEPS, rng=self.seed, **options
+                self.train,
+                "factored",
+                solver=Solver(max_steps=COMMON_STEPS),
+                rng=self.seed,
+                **options,
             )
             self.start = (first.fields, first.couplings)
+            solver = Solver(1e-8, initial=self.start)
         fit = fit_pseudolikelihood(
-            self.train,
-            "factored",
-            gap_tolerance=GAP_TOLERANCE if self.start is None else 1e-8,
-            initial=self.start,
-            progress=self.stages.inside,
-            **options,
+            self.train, "factored", solver=solver, progress=self.stages.inside, **options
         )
         self.stages.next()
         return fit
@@ -267,63 +274,57 @@ class _Fits:
 
         The latter predict a random quarter of the sites of a sequence, in the end all of them.
         """
-        yield "full batch", self._full_batch({})
+        yield "full batch", self._full_batch(Masking())
         length, n_sequences = self.train.length, self.train.n_sequences
-        n_masks = max(1, length // 4)
-        batches = {"batch_size": max(1, min(1024, n_sequences // 2))}
+        batch_size = max(1, min(1024, n_sequences // 2))
         rate = 0.1 if self.start is None else 0.02  # not out of the basin that all start in
-        way = {"max_steps": FIRST_STEPS, "learning_rate": rate, "masks": n_masks, **batches}
-        rest = {"max_steps": LAST_STEPS, "learning_rate": 0.01, "masks": length, **batches}
-        fit = self._train(self._layer(self.start), way, rest)
+        way = Recipe(max_steps=FIRST_STEPS, learning_rate=rate, batch_size=batch_size)
+        rest = Recipe(max_steps=LAST_STEPS, learning_rate=0.01, batch_size=batch_size)
+        ridge = Ridge(self.ridge)
+        phases = (Masking(max(1, length // 4)), way, ridge), (Masking(length), rest, ridge)
+        fit = self._train(self._layer(self.start), *phases)
         yield "mini-batch", _settled(fit, optimum.objective if self.start is None else None)
 
     def masked(self, mode: str, fraction: float, optimum: FitResult) -> FitResult:
         """Return the fit with every site hidden with probability `fraction`."""
         if mode == "static":  # the objective stays the same
-            return self._full_batch({"mask_fraction": fraction, "mask_mode": "static"})
+            return self._full_batch(Masking(None, fraction, "static"))
         start = optimum if self.last is None else self.last
         hidden = fraction * self.train.n_sequences * self.train.length
         fewest = min(MAX_PATTERNS, math.ceil(FEWEST_PREDICTIONS / hidden))
         n_masks = max(1, round(FRESH_PREDICTED / fraction), fewest)
-        way = {
-            "optimizer": "lbfgs",
-            "precision": "single",
-            "mask_fraction": fraction,
-            "mask_mode": "static",
-            "masks": min(MAX_PATTERNS, 2 * n_masks),
-            "max_steps": FRESH_STEPS[0],
-            "ridge": None,
-            "couplings_l2": optimum.penalty.couplings_l2,
-        }
-        rest = {
-            "mask_fraction": fraction,
-            "masks": n_masks,
-            "batch_size": self.train.n_sequences,
-            "max_steps": FRESH_STEPS[1],
-            "learning_rate": FRESH_RATE,
-        }
-        fit = self.last = self._train(self._layer((start.fields, start.couplings)), way, rest)
+        kept = Masking(min(MAX_PATTERNS, 2 * n_masks), fraction, "static")
+        way = Recipe("lbfgs", FRESH_STEPS[0], precision="single")
+        rest = Recipe(
+            max_steps=FRESH_STEPS[1], batch_size=self.train.n_sequences, learning_rate=FRESH_RATE
+        )
+        # Masks that are kept stand for fresh ones: the penalty is that of all sites.
+        fresh = Masking(n_masks, fraction)
+        phases = (kept, way, optimum.penalty), (fresh, rest, Ridge(self.ridge))
+        fit = self.last = self._train(self._layer((start.fields, start.couplings)), *phases)
         return _settled(fit)
 
-    def _full_batch(self, masking: dict[str, Any]) -> FitResult:
+    def _full_batch(self, masking: Masking) -> FitResult:
         """Return a fit by L-BFGS, in single precision as far as it goes, then in double."""
-        first = {"optimizer": "lbfgs", "precision": "single", "max_steps": FULL_STEPS, **masking}
-        last = {**first, "precision": "double"}
-        return self._train(self._layer(self.start), first, last)
+        first = Recipe("lbfgs", FULL_STEPS, precision="single")
+        last, ridge = replace(first, precision="double"), Ridge(self.ridge)
+        phases = (masking, first, ridge), (masking, last, ridge)
+        return self._train(self._layer(self.start), *phases)
 
-    def _train(self, layer: FactoredAttention, *phases: dict[str, Any]) -> FitResult:
+    def _train(self, layer: FactoredAttention, *phases: _Phase) -> FitResult:
         """Return the last of several trainings of one layer; its seconds are those of all."""
         seconds = 0.0
-        for phase in phases:
-            options = {"ridge": self.options["ridge"], **phase}
+        for masking, recipe, penalty in phases:
             fit = train_masked(
                 self.train,
                 layer,
+                penalty=penalty,
+                masking=masking,
+                recipe=recipe,
                 rng=self.seed,
                 device="cpu",
                 n_threads=self.n_threads,
                 progress=self.stages.inside,
-                **options,
             )
             seconds += fit.seconds
             if fit.interrupted:
@@ -333,13 +334,7 @@ class _Fits:
 
     def _layer(self, start: tuple[Array, Couplings] | None) -> FactoredAttention:
         """Return a new layer at `start`, at zero without one."""
-        layer = FactoredAttention(
-            self.train.length,
-            self.train.n_states,
-            self.factors["n_heads"],
-            color_similarity=self.factors["color_similarity"],
-            fields=self.options["fields"],
-        )
+        layer = FactoredAttention(self.train.length, self.train.n_states, **vars(self.config))
         if start is not None:
             layer.set_parameters(*start)
         return layer

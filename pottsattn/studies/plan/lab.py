@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pottsattn._core.display import Progress
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.resampling import split
+from pottsattn.fitting.losses import squared_error
+from pottsattn.fitting.penalty import Ridge
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.studies.plan.result import MeasuredFit
 
@@ -62,9 +64,8 @@ class Lab:
         progress: Progress | None,
     ) -> None:
         self.dataset, self.parts = dataset, parts
-        self._fitted = partial(
-            fit_pseudolikelihood, fields=fields, fields_l2=fields_l2, n_threads=n_threads
-        )
+        self._fields_l2 = fields_l2
+        self._fitted = partial(fit_pseudolikelihood, fields=fields, n_threads=n_threads)
         self._progress = progress
         self._n_done, self._n_all = 0, n_fits
         self._n_failed = 0
@@ -105,7 +106,7 @@ class Lab:
     def _fit(self, method: str, ridge: float, chosen: tuple[int, ...]) -> MeasuredFit:
         train = _joined(self.dataset, [self.parts[k] for k in chosen])
         rest = _joined(self.dataset, [p for k, p in enumerate(self.parts) if k not in chosen])
-        fit = self._fitted(train, method, ridge=ridge)
+        fit = self._fitted(train, method, penalty=Ridge(ridge, self._fields_l2))
         if fit.interrupted:
             raise KeyboardInterrupt
         self._n_failed += not fit.converged
@@ -114,7 +115,6 @@ class Lab:
         losses = -own[:, :, 0].mean(axis=1) - self._hardness(rest)
         weights = rest.normalized_weights
         loss = float(weights @ losses)
-        spread = float(weights @ (losses - loss) ** 2)
         return MeasuredFit(
             n_parts=len(chosen),
             n_sequences=train.n_sequences,
@@ -122,7 +122,7 @@ class Lab:
             alpha=train.alpha,
             ridge=ridge,
             test_loss=loss,
-            test_loss_error=math.sqrt(spread / rest.effective_size),
+            test_loss_error=math.sqrt(squared_error(losses - loss, weights, rest.effective_size)),
             train_loss=fit.train_loss - float(train.normalized_weights @ self._hardness(train)),
         )
 

@@ -32,7 +32,7 @@ from pottsattn._core.validate import (
 )
 from pottsattn.analysis.coupling_scale import coupling_scale_of_pairs
 from pottsattn.data.dataset import SequenceDataset
-from pottsattn.fitting.record import DEFAULT_RIDGE
+from pottsattn.fitting.penalty import DEFAULT_RIDGE
 from pottsattn.studies.plan.lab import N_PARTS, Lab, cut
 from pottsattn.studies.plan.result import MeasuredFit, MethodPlan, Plan, PlanPoint
 from pottsattn.theory.effective import (

@@ -12,12 +12,14 @@ from pottsattn.analysis.comparison import compare
 from pottsattn.analysis.coupling_scale import realized_coupling_scale
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.masked.fit import train_masked
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.sampling.sampler import sample
 from pottsattn.studies.sweep.table import SweepRow
 from pottsattn.studies.sweep.tasks import FitTask, Instance
+from pottsattn.training.recipe import Recipe
 
 __all__ = ["run_task", "sweep_row"]
 
@@ -101,16 +103,14 @@ def _fit(task: FitTask, train: SequenceDataset) -> FitResult:
             train, task.method, ridge=task.ridge, fields="none", n_threads=1
         )
     changes = task.mask_fraction is not None and task.mask_mode == "fresh"
+    # An objective that stays the same is minimized to its optimum.
+    recipe = Recipe(max_steps=task.max_steps) if changes else Recipe("lbfgs", FULL_BATCH_STEPS)
     return train_masked(
         train,
+        AttentionConfig(fields="none"),
         ridge=task.ridge,
-        fields="none",
-        masks=task.masks,
-        mask_fraction=task.mask_fraction,
-        mask_mode=task.mask_mode or "fresh",
-        # An objective that stays the same is minimized to its optimum.
-        optimizer="adam" if changes else "lbfgs",
-        max_steps=task.max_steps if changes else FULL_BATCH_STEPS,
+        masking=Masking(task.masks, task.mask_fraction, task.mask_mode or "fresh"),
+        recipe=recipe,
         rng=task.instance.seed,
         device="cpu",
         n_threads=1,

@@ -12,8 +12,8 @@ from pottsattn.sampling.schedule import Schedule
 
 __all__ = ["ESTIMATOR_OF", "METHODS", "FitTask", "Instance"]
 
-METHODS = ("factored", "plm", "attention")
-ESTIMATOR_OF = {"factored": "factored", "attention": "factored", "plm": "full"}
+ESTIMATOR_OF = {"factored": "factored", "plm": "full", "attention": "factored"}
+METHODS = tuple(ESTIMATOR_OF)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fit_factory import make_fit
+from fit_options import as_training
 from numpy.testing import assert_allclose, assert_array_equal
 
 from pottsattn import InputError, SequenceDataset, fit_pseudolikelihood, sample
@@ -12,10 +13,13 @@ from pottsattn.analysis.contact_errors import NullScores, bootstrap_precision, n
 from pottsattn.analysis.contacts import rank_contacts
 from pottsattn.data.resampling import cluster_bootstrap, cluster_labels, uncorrelated_columns
 from pottsattn.fitting.masked.fit import train_masked
+from pottsattn.fitting.masked.settings import AttentionConfig
 from pottsattn.fitting.mean_field import fit_mean_field
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.selection.refitting import refit
 from pottsattn.model.couplings import Couplings, frobenius_score
 from pottsattn.model.ensembles import chain, sk_potts
+from pottsattn.training.recipe import Recipe
 
 ANY = {"min_separation": 1}
 
@@ -82,7 +86,11 @@ FITS = {
     "heads": lambda data: fit_pseudolikelihood(data, "factored", n_heads=2, ridge=2.0),
     "mf": lambda data: fit_mean_field(data, pseudocount=0.3),
     "attention": lambda data: train_masked(
-        data, symmetric=True, optimizer="lbfgs", max_steps=200, rng=3, n_threads=1
+        data,
+        AttentionConfig(symmetric=True),
+        recipe=Recipe(optimizer="lbfgs", max_steps=200),
+        rng=3,
+        n_threads=1,
     ),
 }
 
@@ -106,7 +114,9 @@ def test_a_refit_to_the_same_data_is_the_same_fit(name, drawn, tmp_path):
 def test_a_refit_takes_every_option_of_a_training(drawn):
     options = {"n_heads": 2, "color_similarity": "learned", "attention": "softmax"}
     options |= {"head_dimension": 3, "masks": 2, "learning_rate": 0.03, "batch_size": 100}
-    fit = train_masked(drawn, max_steps=2, rng=3, schedule="constant", n_threads=1, **options)
+    fit = train_masked(
+        drawn, **as_training(max_steps=2, rng=3, schedule="constant", n_threads=1, **options)
+    )
     again = refit(fit, drawn, n_threads=1)
     differing = {name for name, value in fit.config.items() if again.config[name] != value}
     assert differing <= {"seed"}
@@ -140,7 +150,7 @@ def test_the_bootstrap_error_is_the_spread_over_fresh_data():
     known = {(i + 1, j + 1): 20.0 for i in range(16) for j in range(i + 1, 16)}
     known |= {(int(i) + 1, int(j) + 1): 1.0 for i, j in pairs}
     fresh = [sample(truth, 200, rng=seed).dataset for seed in range(16)]
-    fits = [fit_pseudolikelihood(data, gap_tolerance=1e-3) for data in fresh]
+    fits = [fit_pseudolikelihood(data, solver=Solver(gap_tolerance=1e-3)) for data in fresh]
     areas = [rank_contacts(fit, **ANY).precision(known).area for fit in fits]
     errors = bootstrap_precision(fits[0], fresh[0], known, n_replicas=16, rng=0, **ANY)
     assert errors.converged

@@ -246,7 +246,7 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{FIT} --ridge inf", "ridge must be finite"),
         (f"{FIT} --couplings-l2 nan", "--couplings-l2 must be finite"),
         (f"{FIT} --fields-l2 -0.1", "--fields-l2 must not be negative"),
-        (f"{FIT} --ridge 0.1 --couplings-l2 0.1", "either ridge or couplings_l2, not both"),
+        (f"{FIT} --ridge 0.1 --couplings-l2 0.1", "either --ridge 0.1 or --couplings-l2, not both"),
         (f"{FIT} --fields some", "fields must be one of learned, none"),
         (f"{FIT} --max-steps 0", "--max-steps must be at least 1"),
         (f"{FIT} --ridge much", "ridge must be a number or auto, got 'much'"),

@@ -63,6 +63,16 @@ def test_help_tells_the_defaults(parser):
     assert option_of("mask_fraction") == "--mask-fraction"
 
 
+def test_a_field_that_must_be_given_has_no_default():
+    @dataclass(frozen=True)
+    class Needed:
+        size: float
+
+    parser = Parser()
+    add_options(parser.add_argument, (Needed,), {"size": ("X", "size")})
+    assert "default" not in parser.format_help()
+
+
 def test_types_are_those_of_the_fields(parser):
     with pytest.raises(InputError, match="argument --heads: invalid int value: 'two'"):
         parser.parse_args(["--heads", "two"])

@@ -15,6 +15,7 @@ from pottsattn.exchange.conventions import (
     penalty_to,
 )
 from pottsattn.fitting.losses import site_losses
+from pottsattn.fitting.penalty import Ridge
 from pottsattn.model.couplings import Couplings
 
 JOINT = ("plmc", "ccmpred", "pydca")
@@ -108,7 +109,7 @@ def test_defaults_are_those_of_the_documentation(convention, ridge, fields_l2):
 
 @pytest.mark.parametrize("method", ["plm", "factored"])
 def test_objective_of_a_fit_is_ours(method, data):
-    fit = fit_pseudolikelihood(data, method, ridge=0.3, fields_l2=0.02)
+    fit = fit_pseudolikelihood(data, method, penalty=Ridge(0.3, fields_l2=0.02))
     strengths = (fit.penalty.couplings_l2, 0.02)
     found = objective_in("pottsattn", fit.fields, fit.couplings, data, strengths)
     assert_allclose(found, fit.objective, rtol=1e-6)

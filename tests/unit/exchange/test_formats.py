@@ -264,8 +264,8 @@ def test_fit_starts_from_a_file_of_plmc(tmp_path, capsys, monkeypatch):
     given = {}
     solve = fit_pseudolikelihood
 
-    def spy(dataset, method, *, initial, **options):
-        given["initial"] = initial
+    def spy(dataset, method, *, solver, **options):
+        given["initial"] = solver.initial
         return solve(dataset, method, **options)
 
     monkeypatch.setattr("pottsattn.fitting.pseudolikelihood.fit.fit_pseudolikelihood", spy)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fit_options import as_solving, as_training
 from numpy.testing import assert_allclose
 
 from pottsattn import InputError, SequenceDataset, compare, fit_pseudolikelihood, sample
@@ -16,16 +17,17 @@ from pottsattn.analysis.scoring import score_sequences
 from pottsattn.cli import main
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.fit import train_masked
-from pottsattn.fitting.masked.masking import Masking
+from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.objective import Objective
+from pottsattn.fitting.masked.settings import AttentionConfig
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.mean_field import fit_mean_field
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.heads_problem import HeadsProblem
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.rows_factored import FactoredRows
 from pottsattn.fitting.pseudolikelihood.rows_full import FullRows
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
-from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.leave_one_out import leave_one_out
 from pottsattn.model.couplings import Couplings
@@ -142,7 +144,9 @@ def test_attention_has_the_same_loss_by_both_ways(fraction, rng):
     ).double()
     with torch.no_grad():
         layer.fields.normal_(generator=torch.Generator().manual_seed(2))
-    masking = Masking(LENGTH, 7, fraction=fraction, gap_policy="ignored", seed=3)
+    masking = BoundMasking(
+        mask_fraction=fraction, length=LENGTH, n_states=7, gap_policy="ignored", seed=3
+    )
     weights = torch.from_numpy(data.normalized_weights)
     batch = masking.batch(np.arange(40), ignoring.sequences, weights, 0)
     is_gap = torch.from_numpy(data.sequences == data.gap_index)
@@ -174,8 +178,8 @@ def _dense(layer: FactoredAttention):
 def test_methods_reach_the_same_optimum(rng):
     data = data_with_gaps(3, rng, 200).ignoring_gaps()
     options = {"ridge": 0.5, "fields_l2": 0.02}
-    factored = fit_pseudolikelihood(data, "factored", gap_tolerance=1e-10, **options)
-    trained = train_masked(data, optimizer="lbfgs", rng=0, **options)
+    factored = fit_pseudolikelihood(data, "factored", **as_solving(gap_tolerance=1e-10, **options))
+    trained = train_masked(data, **as_training(optimizer="lbfgs", rng=0, **options))
     assert trained.gap_policy == factored.gap_policy == "ignored"
     assert_allclose(trained.objective, factored.objective, rtol=1e-9)
     assert_allclose(trained.train_loss, factored.train_loss, rtol=1e-6)
@@ -188,7 +192,7 @@ def test_without_any_gap_it_is_the_ordinary_fit(method, rng):
     ignoring = SequenceDataset(sequences, 4, gap_index=0).ignoring_gaps()
     plain = SequenceDataset(sequences - 1, 3)
     options = {"method": method, "ridge": 0.3, "gap_tolerance": 1e-12, "precision": "double"}
-    fits = [fit_pseudolikelihood(data, **options) for data in (ignoring, plain)]
+    fits = [fit_pseudolikelihood(data, **as_solving(**options)) for data in (ignoring, plain)]
     assert_allclose(fits[0].couplings.to_dense(), fits[1].couplings.to_dense(), atol=1e-12)
     assert_allclose(fits[0].train_loss, fits[1].train_loss, rtol=1e-13)
 
@@ -278,7 +282,7 @@ def test_refusals(rng):
         (lambda: replace(data, gap_index=None).ignoring_gaps(), "no gap state"),
         (lambda: ignoring.save("never.h5"), "a file of sequences cannot ignore gaps"),
         (lambda: leave_one_out(fit, ignoring), "leave-one-out.* cannot ignore gaps"),
-        (lambda: fit_pseudolikelihood(ignoring, couplings_l2=0.0), "need a penalty"),
+        (lambda: fit_pseudolikelihood(ignoring, penalty=Penalty(0.0)), "need a penalty"),
         (
             lambda: train_masked(ignoring, MaskedTransformer(LENGTH, 3)),
             "a transformer cannot ignore gaps",
@@ -293,7 +297,9 @@ def test_refusals(rng):
             "expected one policy",
         ),
         (
-            lambda: train_masked(ignoring, fields="none", color_similarity="learned"),
+            lambda: train_masked(
+                ignoring, AttentionConfig(color_similarity="learned", fields="none")
+            ),
             "need fields",
         ),
     ):

@@ -18,6 +18,7 @@ from pottsattn.spatial.potts_areas import (
     own_area_share,
 )
 from pottsattn.spatial.potts_training import PottsAreaTraining, train_potts_areas
+from pottsattn.training.recipe import Recipe
 
 AREAS = random_areas(21, 9, 3, n_clusters=1, rng=5).labels[0]
 COUPLING = 2.0
@@ -104,7 +105,7 @@ def training(request, dataset) -> PottsAreaTraining:
             AREAS,
             attention=request.param,
             color_similarity=similarity,
-            max_steps=60,
+            recipe=Recipe(max_steps=60),
             rng=2,
             n_threads=1,
         )

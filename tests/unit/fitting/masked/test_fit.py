@@ -8,19 +8,23 @@ import math
 import numpy as np
 import pytest
 import torch
+from fit_options import as_solving, as_training
 from numpy.testing import assert_allclose
 
 import pottsattn
 from pottsattn import ConvergenceWarning, FactoredAttention, InputError, SequenceDataset, compare
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.masked.fit import masked_losses, train_masked
-from pottsattn.fitting.masked.masking import Masking
+from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.network_fit import NetworkFit
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.masked.transformer import MaskedTransformer
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.model.ensembles import generalized, sk_potts
 from pottsattn.sampling.sampler import sample
-from pottsattn.training.recipe import Recipe
+from pottsattn.training.recipe import FullRecipe, Recipe
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,10 @@ def data() -> SequenceDataset:
 
 @pytest.mark.parametrize("fields", ["learned", "none"])
 def test_optimum_is_that_of_pseudolikelihood(fields, data):
-    trained = train_masked(data, ridge=0.5, fields=fields, rng=0)
-    solved = fit_pseudolikelihood(data, "factored", ridge=0.5, fields=fields, gap_tolerance=1e-12)
+    trained = train_masked(data, AttentionConfig(fields=fields), ridge=0.5, rng=0)
+    solved = fit_pseudolikelihood(
+        data, "factored", ridge=0.5, fields=fields, solver=Solver(gap_tolerance=1e-12)
+    )
     assert trained.converged
     assert abs(trained.objective - solved.objective) / data.length < 1e-5
     # Float32 training against a float64 solver: parameters agree to the square root of the gap.
@@ -44,9 +50,11 @@ def test_optimum_is_that_of_pseudolikelihood(fields, data):
 
 @pytest.mark.parametrize("options", [{}, {"fields": "none"}, {"batch_size": 70}])
 def test_lbfgs_reaches_it_to_rounding(options, data):
-    trained = train_masked(data, ridge=0.5, optimizer="lbfgs", rng=0, **options)
+    trained = train_masked(data, **as_training(ridge=0.5, optimizer="lbfgs", rng=0, **options))
     fields = options.get("fields", "learned")
-    solved = fit_pseudolikelihood(data, "factored", ridge=0.5, fields=fields, gap_tolerance=1e-12)
+    solved = fit_pseudolikelihood(
+        data, "factored", ridge=0.5, fields=fields, solver=Solver(gap_tolerance=1e-12)
+    )
     assert trained.converged
     assert "came to rest" in trained.message
     assert abs(trained.objective - solved.objective) / data.length < 1e-8
@@ -58,9 +66,11 @@ def test_lbfgs_reaches_it_to_rounding(options, data):
 def test_lbfgs_with_learned_color_similarity_is_no_worse_than_the_solver(data):
     """Not convex: each from its own start, so the lowest of a few counts on either side."""
     options = {"ridge": 0.5, "n_heads": 2, "color_similarity": "learned"}
-    solved = fit_pseudolikelihood(data, "factored", n_starts=3, rng=0, **options)
+    solved = fit_pseudolikelihood(data, "factored", **as_solving(n_starts=3, rng=0, **options))
     trained = [
-        train_masked(data, optimizer="lbfgs", max_steps=400, rng=seed, **options).objective
+        train_masked(
+            data, **as_training(optimizer="lbfgs", max_steps=400, rng=seed, **options)
+        ).objective
         for seed in range(3)
     ]
     assert abs(min(trained) - solved.objective) / data.length < 1e-6
@@ -91,20 +101,27 @@ def masked_objective(fit, data, masking, penalty):
 @pytest.mark.parametrize("options", [{"mask_fraction": 0.3, "masks": 2}, {"masks": 3}])
 def test_static_masks_have_an_optimum_of_their_own(options, data):
     seed = 5
-    fit = train_masked(data, ridge=0.5, mask_mode="static", optimizer="lbfgs", rng=seed, **options)
+    fit = train_masked(
+        data, **as_training(ridge=0.5, mask_mode="static", optimizer="lbfgs", rng=seed, **options)
+    )
     assert fit.converged
     assert fit.optimality_gap < 1e-8
     of_masks = int(np.random.default_rng(seed).integers(2**63))
-    masking = Masking(
-        data.length, data.n_states, options["masks"], options.get("mask_fraction"), "static",
+    masking = BoundMasking(
+        **options,
+        mask_mode="static",
+        length=data.length,
+        n_states=data.n_states,
         seed=of_masks,
-    )  # fmt: skip
+    )
     assert_allclose(fit.penalty.couplings_l2, 0.5 / (2 * data.alpha * masking.distinct_share))
     value, gradient = masked_objective(fit, data, masking, fit.penalty)
     assert np.abs(gradient).max() < 1e-6
     assert_allclose(np.sqrt((gradient**2).sum(axis=(0, 2))).max(), fit.gradient_norm, atol=1e-6)
     l2 = fit.penalty.couplings_l2
-    plain = fit_pseudolikelihood(data, "factored", couplings_l2=l2, gap_tolerance=1e-12)
+    plain = fit_pseudolikelihood(
+        data, "factored", penalty=Penalty(l2), solver=Solver(gap_tolerance=1e-12)
+    )
     higher, elsewhere = masked_objective(plain, data, masking, fit.penalty)
     assert higher > value + 1e-3
     assert np.abs(elsewhere).max() > 1e-3
@@ -115,22 +132,22 @@ def test_static_masks_have_an_optimum_of_their_own(options, data):
 def test_parts_of_a_batch_add_up_to_it(options, data):
     shared = {"ridge": 0.5, "precision": "double", "max_steps": 60, "rng": 0, **options}
     with pytest.warns(ConvergenceWarning):
-        whole, parts = (train_masked(data, accumulate=n, **shared) for n in (1, 3))
+        whole, parts = (train_masked(data, **as_training(accumulate=n, **shared)) for n in (1, 3))
     assert_allclose(parts.couplings.factors()[0], whole.couplings.factors()[0], atol=1e-8)
     assert_allclose(parts.history.masked_loss, whole.history.masked_loss, rtol=1e-8)
     assert parts.n_evaluations == whole.n_evaluations
 
 
 def test_schedules():
-    cosine = Recipe(max_steps=100, learning_rate=0.4)
+    cosine = FullRecipe(max_steps=100, learning_rate=0.4)
     assert cosine.rate(0) == 0.4
     assert_allclose(cosine.rate(50), 0.2)
     assert_allclose(cosine.rate(75), 0.2 * (1.0 - math.sqrt(0.5)))
     assert 0.0 < cosine.rate(99) < 1e-3
-    warm = Recipe(max_steps=110, learning_rate=0.4, warmup_steps=10)
+    warm = FullRecipe(max_steps=110, learning_rate=0.4, warmup_steps=10)
     assert [warm.rate(step) for step in (0, 4, 9, 10)] == [0.04, 0.2, 0.4, 0.4]
     assert_allclose(warm.rate(60), 0.2)
-    constant = Recipe(max_steps=100, learning_rate=0.4, schedule="constant", warmup_steps=4)
+    constant = FullRecipe(max_steps=100, learning_rate=0.4, schedule="constant", warmup_steps=4)
     assert [constant.rate(step) for step in (0, 1, 3, 50, 99)] == [0.1, 0.2, 0.4, 0.4, 0.4]
 
 
@@ -138,7 +155,7 @@ def test_the_first_step_of_adam_is_the_rate_of_that_step(data):
     """Adam's first step is the learning rate in every parameter, whatever the gradient."""
     for options, rate in [({}, 0.1), ({"warmup_steps": 4}, 0.025), ({"learning_rate": 0.3}, 0.3)]:
         with pytest.warns(ConvergenceWarning):
-            fit = train_masked(data, ridge=0.5, max_steps=1, **options)
+            fit = train_masked(data, **as_training(ridge=0.5, max_steps=1, **options))
         off_diagonal = ~np.eye(data.length, dtype=bool)
         assert_allclose(np.abs(fit.couplings.factors()[0][0][off_diagonal]), rate, rtol=1e-3)
 
@@ -154,7 +171,7 @@ def overfitting(data):
 @pytest.mark.parametrize("precision", ["single", "double"])
 def test_early_stopping_returns_the_least_held_out_loss(precision, data):
     train, held_out, options = overfitting(data)
-    fit = train_masked(train, stop_early=True, precision=precision, **options)
+    fit = train_masked(train, **as_training(stop_early=True, precision=precision, **options))
     assert fit.converged
     best = int(np.argmin(fit.history.validation_loss))
     assert 0 < best < len(fit.history.epochs) - 1
@@ -167,7 +184,7 @@ def test_early_stopping_returns_the_least_held_out_loss(precision, data):
     )
     assert_allclose(losses.mean(), fit.history.validation_loss[best], rtol=1e-5)
     assert_allclose(fit.train_loss, fit.history.train_loss[best], rtol=1e-5)
-    to_the_end = train_masked(train, **options)
+    to_the_end = train_masked(train, **as_training(**options))
     assert to_the_end.history.validation_loss[-1] > fit.history.validation_loss[best] + 0.1
 
 
@@ -175,7 +192,7 @@ def test_early_stopping_judges_the_step_that_it_returns(data):
     """L-BFGS comes to rest within its patience; the gradient at the best step is not zero."""
     train, held_out, options = overfitting(data)
     options |= {"ridge": 0.1, "fields_l2": 0.1, "max_steps": 1000}
-    fit = train_masked(train, optimizer="lbfgs", stop_early=True, **options)
+    fit = train_masked(train, **as_training(optimizer="lbfgs", stop_early=True, **options))
     assert fit.converged
     assert "the held-out loss was least at step" in fit.message
     best = fit.history.validation_loss.min()
@@ -188,7 +205,7 @@ def test_a_held_out_loss_that_never_fell_is_no_success(data):
     """Nothing was learned: the parameters are those of the start."""
     train, _, options = overfitting(data)
     with pytest.warns(ConvergenceWarning, match="did not fall below that of the start, 1.0986"):
-        fit = train_masked(train, stop_early=True, learning_rate=1e4, **options)
+        fit = train_masked(train, **as_training(stop_early=True, learning_rate=1e4, **options))
     assert not fit.converged
     assert not fit.couplings.factors()[0].any()
 
@@ -196,7 +213,7 @@ def test_a_held_out_loss_that_never_fell_is_no_success(data):
 def test_early_stopping_that_finds_no_rise_goes_to_the_end(data):
     options = {"learning_rate": 0.003, "max_steps": 100, "rng": 0}
     with pytest.warns(ConvergenceWarning, match="raise max_steps"):
-        fit = train_masked(data, validation=data, stop_early=True, **options)
+        fit = train_masked(data, **as_training(validation=data, stop_early=True, **options))
     assert fit.n_evaluations == 100
     assert_allclose(fit.history.validation_loss[-1], fit.train_loss, rtol=1e-6)
 
@@ -204,8 +221,8 @@ def test_early_stopping_that_finds_no_rise_goes_to_the_end(data):
 @pytest.mark.parametrize(("precision", "tolerance"), [("double", 1e-10), ("bfloat16", 1e-2)])
 def test_precisions(precision, tolerance, data):
     shared = {"ridge": 0.5, "rng": 0, "max_steps": 300}
-    single = train_masked(data, **shared)
-    other = train_masked(data, precision=precision, **shared)
+    single = train_masked(data, **as_training(**shared))
+    other = train_masked(data, **as_training(precision=precision, **shared))
     assert other.config["precision"] == precision
     distance = abs(other.train_loss - single.train_loss)
     assert 0.0 < distance < max(tolerance, 1e-5)
@@ -218,8 +235,8 @@ def test_a_file_is_trained_on_as_memory_is(data, tmp_path):
     with SequenceFile(tmp_path / "data.h5", cache_bytes=0) as file:
         for options in ({"optimizer": "lbfgs"}, {"mask_fraction": 0.3, "mask_mode": "static",
                         "masks": 2, "optimizer": "lbfgs"}):  # fmt: skip
-            expected = train_masked(data, **shared, **options)
-            found = train_masked(file, **shared, **options)
+            expected = train_masked(data, **as_training(**shared, **options))
+            found = train_masked(file, **as_training(**shared, **options))
             assert found.converged
             assert_allclose(
                 found.couplings.factors()[0], expected.couplings.factors()[0], atol=1e-6
@@ -228,10 +245,12 @@ def test_a_file_is_trained_on_as_memory_is(data, tmp_path):
         assert (found.n_sequences, found.effective_size, found.ridge) == (
             expected.n_sequences, expected.effective_size, expected.ridge,
         )  # fmt: skip
-        streamed = train_masked(file, batch_size=100, masks=5, max_steps=600, **shared)
+        streamed = train_masked(
+            file, **as_training(batch_size=100, masks=5, max_steps=600, **shared)
+        )
         solved = fit_pseudolikelihood(data, "factored", ridge=0.5)
         assert 0.0 < (streamed.objective - solved.objective) / data.length < 3e-4
-        both = train_masked(file, validation=file, max_steps=5, rng=0)
+        both = train_masked(file, recipe=Recipe(max_steps=5), validation=file, rng=0)
         assert_allclose(both.history.validation_loss, both.history.train_loss, rtol=1e-6)
 
 
@@ -257,7 +276,7 @@ def transformer(data, **options):
 def test_a_transformer_learns(options, data, tmp_path):
     options = {"max_steps": 150, "learning_rate": 0.01, "batch_size": 64, **options}
     network = transformer(data, variant=options.pop("variant", "vanilla"))
-    fit = train_masked(data, network, rng=0, **options)
+    fit = train_masked(data, network, **as_training(rng=0, **options))
     history = fit.history
     assert history.train_loss[-1] < np.log(3) - 0.02
     assert_allclose(fit.train_loss, history.train_loss[-1], rtol=1e-5)
@@ -280,7 +299,7 @@ def test_a_transformer_learns(options, data, tmp_path):
 @pytest.mark.filterwarnings("ignore::pottsattn.ConvergenceWarning")
 def test_compare_takes_a_transformer(data):
     fits = {
-        "transformer": train_masked(data, transformer(data), rng=0, max_steps=3),
+        "transformer": train_masked(data, transformer(data), recipe=Recipe(max_steps=3), rng=0),
         "factored": fit_pseudolikelihood(data, "factored"),
     }
     rows = compare(fits, data).fits
@@ -323,13 +342,17 @@ def test_odd_sizes(shape, options, rng):
             more = {"masks": length}
         kept = {name: options[name] for name in options if network is None or name not in
                 ("n_heads", "color_similarity")}  # fmt: skip
-        fit = train_masked(tiny, network, rng=0, max_steps=8, **{**kept, **more})
+        fit = train_masked(
+            tiny, **{"layer": network} | as_training(rng=0, max_steps=8, **{**kept, **more})
+        )
         assert 0.0 < fit.train_loss < 3.0 * np.log(n_states)
         assert np.isfinite(fit.log_conditionals(sequences)).all()
 
 
 def test_random_masks_reach_it_too(data):
-    trained = train_masked(data, ridge=0.5, masks=5, max_steps=800, rng=0)
+    trained = train_masked(
+        data, ridge=0.5, masking=Masking(masks=5), recipe=Recipe(max_steps=800), rng=0
+    )
     solved = fit_pseudolikelihood(data, "factored", ridge=0.5)
     assert 0.0 < (trained.objective - solved.objective) / data.length < 2e-4
 
@@ -338,7 +361,7 @@ def test_a_seed_gives_the_same_bits(data):
     options = {"ridge": 0.5, "masks": 2, "max_steps": 20, "n_heads": 2}
     options["color_similarity"] = "learned"
     with pytest.warns(ConvergenceWarning):
-        fits = [train_masked(data, rng=seed, **options) for seed in (3, 3, 4)]
+        fits = [train_masked(data, **as_training(rng=seed, **options)) for seed in (3, 3, 4)]
     values = [fit.couplings.factors()[0] for fit in fits]
     assert np.array_equal(values[0], values[1])
     assert not np.array_equal(values[0], values[2])
@@ -358,7 +381,7 @@ def test_interruption_returns_what_was_learned(data):
         if done == 7:
             raise KeyboardInterrupt
 
-    fit = train_masked(data, ridge=0.5, max_steps=100, progress=stop)
+    fit = train_masked(data, ridge=0.5, recipe=Recipe(max_steps=100), progress=stop)
     assert not fit.converged
     assert fit.message.startswith("interrupted at step 7 of 100")
     assert fit.couplings.factors()[0].any()
@@ -366,19 +389,24 @@ def test_interruption_returns_what_was_learned(data):
 
 def test_too_few_steps_are_said(data):
     with pytest.warns(ConvergenceWarning, match=r"raise max_steps"):
-        fit = train_masked(data, ridge=0.1, max_steps=60, learning_rate=0.001)
+        fit = train_masked(data, ridge=0.1, recipe=Recipe(max_steps=60, learning_rate=0.001))
     assert not fit.converged
     with pytest.warns(ConvergenceWarning, match=r"3 steps are too few to judge"):
-        train_masked(data, ridge=1e30, max_steps=3)
+        train_masked(data, ridge=1e30, recipe=Recipe(max_steps=3))
 
 
 def test_a_stilled_training_is_not_taken_for_converged(data):
     """A tiny learning rate changes nothing; the bound of convexity tells."""
     with pytest.warns(ConvergenceWarning, match="nats per site above the minimum, expected"):
-        fit = train_masked(data, ridge=0.1, learning_rate=1e-6, max_steps=100)
+        fit = train_masked(data, ridge=0.1, recipe=Recipe(max_steps=100, learning_rate=1e-6))
     assert not fit.converged
     with pytest.warns(ConvergenceWarning):
-        assert train_masked(data, ridge=0.1, masks=1, max_steps=100).optimality_gap > 1e-4
+        assert (
+            train_masked(
+                data, ridge=0.1, masking=Masking(masks=1), recipe=Recipe(max_steps=100)
+            ).optimality_gap
+            > 1e-4
+        )
 
 
 def test_final_numbers_do_not_depend_on_chunks(data, monkeypatch):
@@ -391,7 +419,7 @@ def test_final_numbers_do_not_depend_on_chunks(data, monkeypatch):
 
 
 def test_history_records_test_loss_and_objective(data):
-    fit = train_masked(data, ridge=0.5, validation=data, max_steps=200)
+    fit = train_masked(data, ridge=0.5, recipe=Recipe(max_steps=200), validation=data)
     history = fit.history
     assert_allclose(history.objective[-1] * data.length, fit.objective, rtol=1e-5)
     assert_allclose(history.train_loss[-1], fit.train_loss, rtol=1e-5)
@@ -405,7 +433,13 @@ def test_learned_color_similarity_is_found():
     """A generalized teacher: U is recovered up to scale, sign and gauge."""
     model = generalized(8, 4, 2.0, rng=3)
     drawn = sample(model, 2000, rng=4).dataset
-    fit = train_masked(drawn, color_similarity="learned", ridge=0.1, max_steps=600, rng=0)
+    fit = train_masked(
+        drawn,
+        AttentionConfig(color_similarity="learned"),
+        ridge=0.1,
+        recipe=Recipe(max_steps=600),
+        rng=0,
+    )
     _, gauged = fit.couplings.zero_sum(fit.fields)
     found, true = gauged.factors()[1][0], model.couplings.factors()[1][0]
     cosine = abs(np.vdot(found, true)) / np.linalg.norm(found) / np.linalg.norm(true)
@@ -442,7 +476,7 @@ def test_learned_color_similarity_is_found():
 )
 def test_wrong_options_are_named(options, message, data):
     with pytest.raises(InputError, match=message):
-        train_masked(data, **options)
+        train_masked(data, **as_training(**options))
 
 
 def test_an_array_is_no_data_set(data):

@@ -9,9 +9,9 @@ import torch
 from pottsattn import FactoredAttention
 from pottsattn.fitting.masked import objective
 from pottsattn.fitting.masked.gathered_loss import gathered_loss, gathers
-from pottsattn.fitting.masked.masking import MaskedBatch, Masking
+from pottsattn.fitting.masked.masking import BoundMasking, MaskedBatch
 from pottsattn.fitting.masked.objective import Objective
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.penalty import Penalty
 
 LENGTH, N_SEQUENCES = 7, 150  # more than a block of the kernel
 LAYERS = {
@@ -30,9 +30,9 @@ LAYERS = {
 MASKS = {
     "all": {},
     "some": {"masks": 2},
-    "fraction": {"fraction": 0.3, "masks": 2},
-    "bert": {"fraction": 0.4, "hidden_as": "bert"},
-    "replaced": {"fraction": 0.4, "hidden_as": "replaced"},
+    "fraction": {"mask_fraction": 0.3, "masks": 2},
+    "bert": {"mask_fraction": 0.4, "hidden_as": "bert"},
+    "replaced": {"mask_fraction": 0.4, "hidden_as": "replaced"},
 }
 
 
@@ -52,7 +52,7 @@ def make_batch(n_states: int, dtype: torch.dtype = torch.float64, **options) -> 
     sequences = rng.integers(n_states, size=(N_SEQUENCES, LENGTH), dtype=np.uint8)
     weights = rng.uniform(0.0, 2.0, size=N_SEQUENCES) / N_SEQUENCES
     weights[::10] = 0.0
-    policy = Masking(LENGTH, n_states, seed=2, **options)
+    policy = BoundMasking(length=LENGTH, n_states=n_states, seed=2, **options)
     numbers = np.arange(N_SEQUENCES)
     return policy.batch(numbers, sequences, torch.from_numpy(weights).to(dtype), 0)
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pottsattn import InputError
-from pottsattn.fitting.masked.masking import HIDDEN_AS, Masking
+from pottsattn.fitting.masked.masking import BoundMasking
+from pottsattn.fitting.masked.settings import HIDDEN_AS
 
 LENGTH, N_STATES, N_SEQUENCES = 20, 4, 2000
 ROWS = np.arange(N_SEQUENCES)
@@ -17,24 +18,24 @@ SEQUENCES = np.random.default_rng(5).integers(N_STATES, size=(N_SEQUENCES, LENGT
 Z = 5.0  # standard errors
 POLICIES = [
     {"masks": 3},
-    {"masks": 3, "mode": "static"},
-    {"fraction": 0.3, "masks": 2},
-    {"fraction": 0.3, "masks": 2, "mode": "static"},
-    {"fraction": 0.3, "hidden_as": "bert"},
-    {"fraction": 0.3, "hidden_as": "replaced", "mode": "static"},
+    {"masks": 3, "mask_mode": "static"},
+    {"mask_fraction": 0.3, "masks": 2},
+    {"mask_fraction": 0.3, "masks": 2, "mask_mode": "static"},
+    {"mask_fraction": 0.3, "hidden_as": "bert"},
+    {"mask_fraction": 0.3, "hidden_as": "replaced", "mask_mode": "static"},
 ]
 
 
-def masking(**options) -> Masking:
-    return Masking(LENGTH, N_STATES, **{"seed": 7, **options})
+def masking(**options) -> BoundMasking:
+    return BoundMasking(length=LENGTH, n_states=N_STATES, **{"seed": 7, **options})
 
 
-def batch(policy: Masking, visit: int = 0, numbers=ROWS):
+def batch(policy: BoundMasking, visit: int = 0, numbers=ROWS):
     weights = torch.ones(len(numbers), dtype=torch.float64)
     return policy.batch(numbers, SEQUENCES[numbers], weights, visit)
 
 
-def hidden(policy: Masking, visit: int = 0) -> np.ndarray:
+def hidden(policy: BoundMasking, visit: int = 0) -> np.ndarray:
     """Return which sites are predicted, shape (n_sequences, patterns, length)."""
     predicted = batch(policy, visit).predicted.numpy()
     return predicted.reshape(N_SEQUENCES, -1, LENGTH)
@@ -66,15 +67,15 @@ def test_seed_and_visit_decide_and_static_masks_stay(options):
     assert torch.equal(first.predicted, again.predicted)
     assert torch.equal(first.context, again.context)
     assert not torch.equal(first.predicted, other.predicted)
-    assert torch.equal(first.predicted, later.predicted) == (policy.mode == "static")
+    assert torch.equal(first.predicted, later.predicted) == (policy.mask_mode == "static")
     assert torch.equal(first.context, later.context) == (
-        policy.mode == "static" or policy.fraction is None
+        policy.mask_mode == "static" or policy.mask_fraction is None
     )
 
 
 @pytest.mark.parametrize("fraction", [0.02, 0.15, 0.5, 0.97])
 def test_share_of_hidden_sites(fraction):
-    found = hidden(masking(fraction=fraction, masks=3))
+    found = hidden(masking(mask_fraction=fraction, masks=3))
     assert_share(found, fraction)
     for axes in [(0, 1), (0, 2)]:  # of every site, of every pattern
         shares = found.mean(axis=axes)
@@ -91,7 +92,7 @@ def dependence(one: np.ndarray, other: np.ndarray, fraction: float) -> float:
 def test_hidden_sites_are_independent(rng):
     """Of neighboring sites, sequences, patterns, visits and seeds."""
     fraction = 0.3
-    policy = masking(fraction=fraction, masks=2)
+    policy = masking(mask_fraction=fraction, masks=2)
     now = hidden(policy)
     others = {
         "site": (now[:, :, :-1], now[:, :, 1:]),
@@ -109,7 +110,7 @@ def test_hidden_sites_are_independent(rng):
 def test_numbers_of_hidden_sites_are_binomial():
     """The variance of their number in a row is L r (1 - r): sites are independent jointly."""
     fraction = 0.3
-    counts = hidden(masking(fraction=fraction, masks=4)).sum(axis=2).ravel()
+    counts = hidden(masking(mask_fraction=fraction, masks=4)).sum(axis=2).ravel()
     variance = LENGTH * fraction * (1.0 - fraction)
     chi_square = ((counts - LENGTH * fraction) ** 2).sum() / variance
     # Kurtosis of a binomial: 3 + (1 - 6 r (1 - r)) / variance.
@@ -119,7 +120,7 @@ def test_numbers_of_hidden_sites_are_binomial():
 
 @pytest.mark.parametrize("hidden_as", HIDDEN_AS)
 def test_what_hidden_sites_show(hidden_as):
-    masked = batch(masking(fraction=0.4, hidden_as=hidden_as))
+    masked = batch(masking(mask_fraction=0.4, hidden_as=hidden_as))
     context, targets = masked.context.numpy(), masked.targets.numpy()
     predicted = masked.predicted.numpy()
     assert np.array_equal(context[~predicted], targets[~predicted])
@@ -182,14 +183,14 @@ def test_predictions_and_distinct_share_are_those_counted(options, rng):
     found = hidden(policy)
     counted = weights @ found.sum(axis=(1, 2))
     predicted = policy.predictions(weights)
-    if policy.mode == "static" or policy.fraction is None:
+    if policy.mask_mode == "static" or policy.mask_fraction is None:
         np.testing.assert_allclose(predicted, counted, rtol=1e-12)
     else:
-        variance = policy.fraction * (1.0 - policy.fraction) * LENGTH * policy.n_masks
+        variance = policy.mask_fraction * (1.0 - policy.mask_fraction) * LENGTH * policy.n_masks
         assert 0.0 < abs(predicted - counted) < Z * np.sqrt(variance * (weights**2).sum())
-    if policy.mode == "fresh":
+    if policy.mask_mode == "fresh":
         assert policy.distinct_share == 1.0
-    elif policy.fraction is None:
+    elif policy.mask_fraction is None:
         assert policy.distinct_share == found.any(axis=1).mean()
     else:
         assert_share(found.any(axis=1), policy.distinct_share)
@@ -197,7 +198,7 @@ def test_predictions_and_distinct_share_are_those_counted(options, rng):
 
 def test_weights_of_patterns_are_those_of_sequences():
     weights = torch.arange(N_SEQUENCES, dtype=torch.float64)
-    masked = masking(fraction=0.5, masks=3).batch(ROWS, SEQUENCES, weights, 0)
+    masked = masking(mask_fraction=0.5, masks=3).batch(ROWS, SEQUENCES, weights, 0)
     assert torch.equal(masked.weights.reshape(-1, 3), weights[:, None].expand(-1, 3))
     part = masked.part(slice(4, 9))
     assert torch.equal(part.weights, masked.weights[4:9])
@@ -207,32 +208,32 @@ def test_weights_of_patterns_are_those_of_sequences():
 
 @pytest.mark.parametrize("seed", [0, 2**63 - 1])
 def test_any_seed_will_do(seed):
-    assert_share(hidden(masking(fraction=0.3, seed=seed)), 0.3)
+    assert_share(hidden(masking(mask_fraction=0.3, seed=seed)), 0.3)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "frozen"}, "mask_mode must be one of fresh, static; got 'frozen'"),
+        ({"mask_mode": "frozen"}, "mask_mode must be one of fresh, static; got 'frozen'"),
         ({"hidden_as": "bart"}, r"hidden_as must be one of .*did you mean bert"),
         ({"masks": 0}, "masks must be at least 1, got 0"),
         ({"masks": 21}, "masks must be at most the length 20, got 21"),
         ({"hidden_as": "bert"}, "hidden_as 'bert' needs a mask_fraction"),
-        ({"fraction": 0.0}, "mask_fraction must be above 0, got 0"),
-        ({"fraction": -0.1}, "mask_fraction must be above 0, got -0.1"),
-        ({"fraction": float("nan")}, "mask_fraction must be finite"),
-        ({"fraction": 1.0}, r"mask_fraction must be below 1, got 1.0: nothing would be seen"),
-        ({"fraction": 0.5, "masks": 0}, "masks must be at least 1"),
-        ({"fraction": 0.5, "n_states": 256}, "at most 255 states, got 256"),
+        ({"mask_fraction": 0.0}, "mask_fraction must be above 0, got 0"),
+        ({"mask_fraction": -0.1}, "mask_fraction must be above 0, got -0.1"),
+        ({"mask_fraction": float("nan")}, "mask_fraction must be finite"),
+        ({"mask_fraction": 1.0}, r"mask_fraction must be below 1, got 1.0: nothing would be seen"),
+        ({"mask_fraction": 0.5, "masks": 0}, "masks must be at least 1"),
+        ({"mask_fraction": 0.5, "n_states": 256}, "at most 255 states, got 256"),
     ],
 )
 def test_wrong_policies_are_named(options, message):
     sizes = {"length": LENGTH, "n_states": N_STATES}
     with pytest.raises(InputError, match=message):
-        Masking(**{**sizes, **options})
+        BoundMasking(**{**sizes, **options})
 
 
 def test_many_patterns_of_a_fraction_are_allowed():
-    assert masking(fraction=0.1, masks=3 * LENGTH).n_masks == 3 * LENGTH
+    assert masking(mask_fraction=0.1, masks=3 * LENGTH).n_masks == 3 * LENGTH
     with pytest.raises(TypeError, match="masks must be a whole number"):
         masking(masks=2.0)

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from fit_options import as_training
 
 from pottsattn import ConvergenceWarning, FactoredAttention, InputError, SequenceDataset
 from pottsattn._core.checkpoint import Checkpoint, CheckpointFile
@@ -73,7 +74,7 @@ def train(data, name="all sites", **more):
     if name.startswith("transformer"):
         generator = torch.Generator().manual_seed(4)
         options["layer"] = MaskedTransformer(LENGTH, N_STATES, 2, 2, width=8, generator=generator)
-    return train_masked(data, **options)
+    return train_masked(data, **as_training(**options))
 
 
 def kill(step: int, error: type[BaseException] = Killed):

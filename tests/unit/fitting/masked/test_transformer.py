@@ -8,7 +8,8 @@ from torch import nn
 
 from pottsattn import InputError
 from pottsattn.fitting.masked.fit import masked_losses
-from pottsattn.fitting.masked.transformer import VARIANTS, MaskedTransformer
+from pottsattn.fitting.masked.settings import VARIANTS
+from pottsattn.fitting.masked.transformer import MaskedTransformer
 
 LENGTH, N_STATES, WIDTH = 6, 4, 8
 

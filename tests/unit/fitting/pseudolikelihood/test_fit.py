@@ -7,10 +7,12 @@ import warnings
 
 import numpy as np
 import pytest
+from fit_options import as_solving
 from numpy.testing import assert_allclose
 
 from pottsattn import ConvergenceWarning, InputError, PottsModel, SequenceDataset
 from pottsattn._core.storage import content_hash
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood import rows_full
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.pseudolikelihood.kernels_pseudolikelihood import (
@@ -20,7 +22,7 @@ from pottsattn.fitting.pseudolikelihood.kernels_pseudolikelihood import (
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.rows_factored import FactoredRows
 from pottsattn.fitting.pseudolikelihood.rows_full import FullRows
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.model.exact import enumerate_states
@@ -103,7 +105,7 @@ def test_row_loss_is_safe_for_large_logits(data):
 @pytest.mark.parametrize("method", METHODS)
 def test_objective_is_that_of_the_contract(method, fields, data):
     fit = fit_pseudolikelihood(
-        data, method, couplings_l2=0.03, fields_l2=0.02, fields=fields, gap_tolerance=1e-10
+        data, method, fields=fields, penalty=Penalty(0.03, 0.02), solver=Solver(gap_tolerance=1e-10)
     )
     projector = zero_sum_projector(3)
     blocks = fit.couplings.to_dense()
@@ -120,8 +122,12 @@ def test_objective_is_that_of_the_contract(method, fields, data):
 @pytest.mark.parametrize("method", METHODS)
 def test_gap_bound_holds(method, data):
     """A loosely solved fit is no further above a tightly solved one than it says."""
-    tight = fit_pseudolikelihood(data, method, couplings_l2=0.01, gap_tolerance=1e-14)
-    loose = fit_pseudolikelihood(data, method, couplings_l2=0.01, gap_tolerance=1e-3)
+    tight = fit_pseudolikelihood(
+        data, method, penalty=Penalty(0.01), solver=Solver(gap_tolerance=1e-14)
+    )
+    loose = fit_pseudolikelihood(
+        data, method, penalty=Penalty(0.01), solver=Solver(gap_tolerance=1e-3)
+    )
     above = (loose.objective - tight.objective) / data.length
     assert 0.0 < above <= loose.optimality_gap <= 1e-3
     assert tight.converged
@@ -132,8 +138,8 @@ def test_weights_count_copies(data):
     weighted = dataclasses.replace(data, weights=counts)
     copies = SequenceDataset(np.repeat(data.sequences, counts, axis=0), 3)
     options = {"couplings_l2": 0.05, "gap_tolerance": 1e-12}
-    first = fit_pseudolikelihood(weighted, "plm", **options)
-    second = fit_pseudolikelihood(copies, "plm", **options)
+    first = fit_pseudolikelihood(weighted, "plm", **as_solving(**options))
+    second = fit_pseudolikelihood(copies, "plm", **as_solving(**options))
     assert_allclose(first.couplings.to_dense(), second.couplings.to_dense(), atol=1e-5)
     assert first.effective_size == second.effective_size == counts.sum()
 
@@ -156,14 +162,16 @@ def test_truth_is_not_looked_at_and_threads_do_not_matter(method, data, tmp_path
 
 def test_a_stall_is_told_from_running_out_of_steps(data):
     with pytest.warns(ConvergenceWarning, match="float64 cannot lower the objective"):
-        fit = fit_pseudolikelihood(data, "factored", ridge=0.1, gradient_tolerance=1e-300)
+        fit = fit_pseudolikelihood(
+            data, "factored", ridge=0.1, solver=Solver(gradient_tolerance=1e-300)
+        )
     assert not fit.converged
     assert fit.optimality_gap < 1e-12
 
 
 def test_running_out_of_steps_is_said(data):
     with pytest.warns(ConvergenceWarning, match="7 of 7 sites did not converge in 1 steps"):
-        fit = fit_pseudolikelihood(data, "plm", ridge=0.1, max_steps=1)
+        fit = fit_pseudolikelihood(data, "plm", ridge=0.1, solver=Solver(max_steps=1))
     assert not fit.converged
     assert fit.gradient_norm > 1e-4
     assert "NOT converged" in repr(fit)
@@ -190,7 +198,7 @@ def test_interruption_keeps_the_rows_that_are_solved(n_threads, data):
     [
         ({"ridge": -0.1}, "ridge must not be negative"),
         ({"couplings_l2": np.nan}, "couplings_l2 must be finite"),
-        ({"ridge": 0.1, "couplings_l2": 0.1}, "either ridge or couplings_l2"),
+        ({"ridge": 0.1, "couplings_l2": 0.1}, "either ridge or penalty"),
         ({"fields_l2": -1.0}, "fields_l2 must not be negative"),
         ({"fields": "lerned"}, r"did you mean learned\?"),
         ({"method": "plmdca"}, r"did you mean plm\?"),
@@ -199,7 +207,7 @@ def test_interruption_keeps_the_rows_that_are_solved(n_threads, data):
 )
 def test_wrong_options_are_named(options, message, data):
     with pytest.raises(InputError, match=message):
-        fit_pseudolikelihood(data, **options)
+        fit_pseudolikelihood(data, **as_solving(**options))
 
 
 def test_exact_recovery_of_full_couplings(model):
@@ -219,7 +227,7 @@ def check_exact_recovery(truth: PottsModel, method: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit = fit_pseudolikelihood(
-            data, method, couplings_l2=0.0, fields_l2=0.0, gradient_tolerance=1e-8
+            data, method, penalty=Penalty(0.0, 0.0), solver=Solver(gradient_tolerance=1e-8)
         )
     fitted: PottsModel = fit.to_model()
     expected = truth.zero_sum()
@@ -272,7 +280,9 @@ def test_coordinates_are_those_of_the_plain_objective(kind, learn_fields, fields
 def test_both_precisions_meet_the_same_optimum(fields, rng):
     dataset = SequenceDataset(rng.integers(5, size=(400, 9)), 5, weights=rng.uniform(size=400))
     mixed, double = (
-        fit_pseudolikelihood(dataset, fields=fields, precision=precision, gap_tolerance=1e-10)
+        fit_pseudolikelihood(
+            dataset, fields=fields, solver=Solver(gap_tolerance=1e-10, precision=precision)
+        )
         for precision in ("mixed", "double")
     )
     assert mixed.converged
@@ -285,7 +295,7 @@ def test_both_precisions_meet_the_same_optimum(fields, rng):
 def test_a_wrong_single_precision_kernel_is_put_right_by_double(rng, monkeypatch):
     """What single precision gets wrong, here a neighbor left out, the verdict sees."""
     dataset = SequenceDataset(rng.integers(3, size=(200, 6)), 3)
-    right = fit_pseudolikelihood(dataset, precision="double")
+    right = fit_pseudolikelihood(dataset, solver=Solver(precision="double"))
     row_loss = rows_full.full_row_loss
 
     def wrong(data, site, fields, rows, *gradients):
@@ -304,22 +314,27 @@ def test_a_wrong_single_precision_kernel_is_put_right_by_double(rng, monkeypatch
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("fields", ["learned", "none"])
 def test_a_fit_that_starts_at_the_optimum_stays_there(method, fields, data):
-    cold = fit_pseudolikelihood(data, method, fields=fields, gap_tolerance=1e-8)
+    cold = fit_pseudolikelihood(data, method, fields=fields, solver=Solver(gap_tolerance=1e-8))
     warm = fit_pseudolikelihood(
-        data, method, fields=fields, gap_tolerance=1e-6, initial=(cold.fields, cold.couplings)
+        data,
+        method,
+        fields=fields,
+        solver=Solver(gap_tolerance=1e-6, initial=(cold.fields, cold.couplings)),
     )
     assert warm.n_evaluations <= 3 < cold.n_evaluations
     assert warm.objective == pytest.approx(cold.objective, abs=1e-6)
 
 
 def test_a_factored_fit_starts_at_the_nearest_interactions(data):
-    cold = fit_pseudolikelihood(data, "factored", gap_tolerance=1e-8)
+    cold = fit_pseudolikelihood(data, "factored", solver=Solver(gap_tolerance=1e-8))
     dense = Couplings(dense=cold.couplings.to_dense())
-    warm = fit_pseudolikelihood(data, "factored", initial=(cold.fields, dense))
+    warm = fit_pseudolikelihood(data, "factored", solver=Solver(initial=(cold.fields, dense)))
     assert warm.n_evaluations <= 3
 
 
 def test_initial_parameters_of_another_size_are_refused(data, rng):
     other = fit_pseudolikelihood(SequenceDataset(rng.integers(3, size=(9, 5)), 3), "factored")
     with pytest.raises(InputError, match=r"\(5, 3\), the data have \(7, 3\)"):
-        fit_pseudolikelihood(data, "factored", initial=(other.fields, other.couplings))
+        fit_pseudolikelihood(
+            data, "factored", solver=Solver(initial=(other.fields, other.couplings))
+        )

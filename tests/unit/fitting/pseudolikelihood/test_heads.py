@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fit_options import as_solving
 from numpy.testing import assert_allclose
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood
 from pottsattn._core.validate import ConvergenceWarning, InputError
 from pottsattn.exchange.conventions import objective_in
 from pottsattn.fitting.masked.attention import FactoredAttention
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood import heads_fit
 from pottsattn.fitting.pseudolikelihood.heads_fit import (
     covariance_patterns,
@@ -19,7 +21,7 @@ from pottsattn.fitting.pseudolikelihood.heads_fit import (
 )
 from pottsattn.fitting.pseudolikelihood.heads_problem import HeadsProblem
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 from pottsattn.model.exact import enumerate_states
 from pottsattn.model.potts import PottsModel
@@ -97,7 +99,7 @@ def test_exact_weights_give_the_model_back(rng):
     dataset = SequenceDataset(states.states, 3, weights=states.probabilities)
     options = {"couplings_l2": 1e-9, "fields_l2": 1e-9, "gap_tolerance": 1e-13}
     fit = fit_pseudolikelihood(
-        dataset, "factored", n_heads=2, max_steps=3000, precision="double", **options
+        dataset, "factored", **as_solving(n_heads=2, max_steps=3000, precision="double", **options)
     )
     found = fit.couplings.zero_sum(fit.fields)
     assert_allclose(found[1].to_dense(), truth.to_dense(), atol=1e-4)
@@ -107,10 +109,10 @@ def test_exact_weights_give_the_model_back(rng):
 def test_one_head_with_learned_similarity_is_not_worse_than_identity(rng):
     dataset = SequenceDataset(rng.integers(3, size=(300, 8)), 3)
     options = {"couplings_l2": 0.01, "gap_tolerance": 1e-8}
-    fixed = fit_pseudolikelihood(dataset, "factored", **options)
+    fixed = fit_pseudolikelihood(dataset, "factored", **as_solving(**options))
     start = (fixed.fields, fixed.couplings)
     learned = fit_pseudolikelihood(
-        dataset, "factored", color_similarity="learned", initial=start, **options
+        dataset, "factored", **as_solving(color_similarity="learned", initial=start, **options)
     )
     assert learned.objective <= fixed.objective + 1e-6
     assert learned.config["color_similarity"] == "learned"
@@ -138,20 +140,29 @@ def test_the_objective_never_rises(dataset, monkeypatch):
         return descend(evaluate, start, is_met, max_steps)
 
     monkeypatch.setitem(heads_fit.solve_jointly.__globals__, "descend", watched)
-    fit_pseudolikelihood(dataset, "factored", n_heads=2, couplings_l2=0.01, precision="double")
+    fit_pseudolikelihood(
+        dataset, "factored", n_heads=2, penalty=Penalty(0.01), solver=Solver(precision="double")
+    )
     assert len(steps) > 10
     assert np.all(np.diff(steps) <= 1e-12)
 
 
 def test_restarts_report_their_spread(dataset):
-    fit = fit_pseudolikelihood(dataset, "factored", n_heads=2, couplings_l2=0.001, n_starts=3)
+    fit = fit_pseudolikelihood(
+        dataset, "factored", n_heads=2, penalty=Penalty(0.001), solver=Solver(n_starts=3)
+    )
     objectives = fit.config["start_objectives"]
     assert len(objectives) == 3
     assert fit.objective == min(objectives)
     assert "best of 3 starts, which differ by" in fit.message
     assert fit.converged
     again = fit_pseudolikelihood(
-        dataset, "factored", n_heads=2, couplings_l2=0.001, n_starts=3, n_threads=1
+        dataset,
+        "factored",
+        n_heads=2,
+        penalty=Penalty(0.001),
+        solver=Solver(n_starts=3),
+        n_threads=1,
     )
     assert_allclose(again.config["start_objectives"], objectives, rtol=1e-6)
 
@@ -194,7 +205,12 @@ def test_an_interrupt_keeps_the_starts_so_far(dataset):
             raise KeyboardInterrupt
 
     fit = fit_pseudolikelihood(
-        dataset, "factored", n_heads=2, couplings_l2=0.001, n_starts=5, progress=interrupt
+        dataset,
+        "factored",
+        n_heads=2,
+        penalty=Penalty(0.001),
+        solver=Solver(n_starts=5),
+        progress=interrupt,
     )
     assert fit.interrupted
     assert not fit.converged
@@ -203,7 +219,9 @@ def test_an_interrupt_keeps_the_starts_so_far(dataset):
 
 def test_running_out_of_steps_is_said(dataset):
     with pytest.warns(ConvergenceWarning, match="not converged in 4 steps"):
-        fit_pseudolikelihood(dataset, "factored", n_heads=2, couplings_l2=0.001, max_steps=4)
+        fit_pseudolikelihood(
+            dataset, "factored", n_heads=2, penalty=Penalty(0.001), solver=Solver(max_steps=4)
+        )
 
 
 @pytest.mark.parametrize(
@@ -219,4 +237,4 @@ def test_running_out_of_steps_is_said(dataset):
 )
 def test_wrong_heads_are_refused(options, message, dataset):
     with pytest.raises(InputError, match=message):
-        fit_pseudolikelihood(dataset, **options)
+        fit_pseudolikelihood(dataset, **as_solving(**options))

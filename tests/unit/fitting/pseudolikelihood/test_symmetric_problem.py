@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fit_options import as_solving
 from numpy.testing import assert_allclose
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood
 from pottsattn._core.validate import ConvergenceWarning, InputError
 from pottsattn.exchange.conventions import objective_in
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood import symmetric_problem
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
-from pottsattn.fitting.record import Penalty
 from pottsattn.fitting.result import FitResult
 
 LENGTH, N_STATES = 5, 4
@@ -53,11 +55,10 @@ def test_coordinates_are_those_of_the_plain_objective(learn_fields, dataset, rng
 def test_the_gradient_at_the_optimum_vanishes_for_automatic_differentiation(fields, dataset):
     fit = fit_pseudolikelihood(
         dataset,
-        couplings_l2=0.03,
-        fields_l2=0.02,
         fields=fields,
         symmetric=True,
-        gap_tolerance=1e-12,
+        penalty=Penalty(0.03, 0.02),
+        solver=Solver(gap_tolerance=1e-12),
     )
     assert fit.converged
     assert fit.symmetric
@@ -86,7 +87,7 @@ def test_the_gradient_at_the_optimum_vanishes_for_automatic_differentiation(fiel
 
 
 def test_it_is_reported_and_kept_in_the_file(dataset, tmp_path):
-    fit = fit_pseudolikelihood(dataset, couplings_l2=0.03, symmetric=True)
+    fit = fit_pseudolikelihood(dataset, symmetric=True, penalty=Penalty(0.03))
     assert fit.n_parameters == LENGTH * N_STATES + 10 * N_STATES**2
     assert 0.0 < fit.estimated_gap < 1e-6
     assert fit.optimality_gap < 1e-6
@@ -95,22 +96,29 @@ def test_it_is_reported_and_kept_in_the_file(dataset, tmp_path):
     assert loaded.symmetric
     assert loaded.gauge == "least penalty"
     assert loaded.estimated_gap == fit.estimated_gap
-    rows = fit_pseudolikelihood(dataset, couplings_l2=0.03)
+    rows = fit_pseudolikelihood(dataset, penalty=Penalty(0.03))
     assert not rows.symmetric
     assert rows.objective < fit.objective  # more freedom
 
 
 def test_a_start_at_the_optimum_stays_there(dataset):
-    cold = fit_pseudolikelihood(dataset, couplings_l2=0.03, symmetric=True, gap_tolerance=1e-9)
+    cold = fit_pseudolikelihood(
+        dataset, symmetric=True, penalty=Penalty(0.03), solver=Solver(gap_tolerance=1e-9)
+    )
     warm = fit_pseudolikelihood(
-        dataset, couplings_l2=0.03, symmetric=True, initial=(cold.fields, cold.couplings)
+        dataset,
+        symmetric=True,
+        penalty=Penalty(0.03),
+        solver=Solver(initial=(cold.fields, cold.couplings)),
     )
     assert warm.n_evaluations <= 3 < cold.n_evaluations
 
 
 def test_running_out_of_steps_is_said(dataset):
     with pytest.warns(ConvergenceWarning, match="not converged in 2 steps"):
-        fit = fit_pseudolikelihood(dataset, couplings_l2=0.001, symmetric=True, max_steps=2)
+        fit = fit_pseudolikelihood(
+            dataset, symmetric=True, penalty=Penalty(0.001), solver=Solver(max_steps=2)
+        )
     assert not fit.converged
 
 
@@ -119,8 +127,8 @@ def test_an_interrupt_keeps_the_best_point(dataset):
         if n_done == 6:
             raise KeyboardInterrupt
 
-    fit = fit_pseudolikelihood(dataset, couplings_l2=0.001, symmetric=True, progress=interrupt)
-    start = fit_pseudolikelihood(dataset, couplings_l2=1e6)
+    fit = fit_pseudolikelihood(dataset, symmetric=True, penalty=Penalty(0.001), progress=interrupt)
+    start = fit_pseudolikelihood(dataset, penalty=Penalty(1e6))
     assert fit.interrupted
     assert not fit.converged
     assert fit.train_loss < start.train_loss - 0.05
@@ -134,7 +142,7 @@ def test_factored_rows_are_not_shared(dataset):
 def test_a_fault_in_one_row_moves_the_optimum(dataset, monkeypatch):
     """Planted: the gradient of one site counts half; the objective of the contract sees it."""
     options = {"couplings_l2": 0.03, "symmetric": True, "gap_tolerance": 1e-9}
-    best = fit_pseudolikelihood(dataset, **options).objective
+    best = fit_pseudolikelihood(dataset, **as_solving(**options)).objective
     right = symmetric_problem.full_row_loss
 
     def wrong(data, site, fields, rows, of_fields, of_rows):
@@ -144,6 +152,6 @@ def test_a_fault_in_one_row_moves_the_optimum(dataset, monkeypatch):
         return loss
 
     monkeypatch.setattr(symmetric_problem, "full_row_loss", wrong)
-    fit = fit_pseudolikelihood(dataset, **options)
+    fit = fit_pseudolikelihood(dataset, **as_solving(**options))
     found = objective_in("pottsattn", fit.fields, fit.couplings, dataset, (0.03, 0.01))
     assert found > best + 1e-3

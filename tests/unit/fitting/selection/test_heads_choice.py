@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fit_options import as_solving
 from numpy.testing import assert_allclose
 
 from pottsattn import PottsModel, SequenceDataset, fit_pseudolikelihood, sample
@@ -40,7 +41,7 @@ def test_held_out_loss_finds_the_heads_of_the_model(drawn):
     assert choice.fit.config["heads_path"]["heads"] == [1, 2, 4]
     kept, held_out = split(drawn, HELD_OUT, rng=0)
     options = {"color_similarity": "learned", "gap_tolerance": LOOSE_GAP, "rng": 0}
-    one = fit_pseudolikelihood(kept, "factored", n_heads=1, **options)
+    one = fit_pseudolikelihood(kept, "factored", **as_solving(n_heads=1, **options))
     assert_allclose(choice.losses[0], sequence_losses(one, held_out).mean(), rtol=1e-6)
 
 

@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose
 from pottsattn import SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn._core.validate import InputError
 from pottsattn.fitting.losses import site_losses
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.rows_factored import FactoredRows
-from pottsattn.fitting.record import Penalty
+from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection import ridge_choice
 from pottsattn.fitting.selection.curvature import FactoredCurvature, FullCurvature, row_state
@@ -45,9 +46,8 @@ def really_left_out(fit, data):
         left = fit_pseudolikelihood(
             data.take(np.delete(np.arange(m_all), m)),
             fit.method,
-            couplings_l2=fit.penalty.couplings_l2 * scale,
-            fields_l2=fit.penalty.fields_l2 * scale,
-            gap_tolerance=1e-7,
+            penalty=Penalty(fit.penalty.couplings_l2 * scale, fit.penalty.fields_l2 * scale),
+            solver=Solver(gap_tolerance=1e-7),
         )
         losses.append(loss_on(left, data.take([m])))
     return np.array(losses)
@@ -58,7 +58,7 @@ def really_left_out(fit, data):
 def test_it_is_the_loss_of_the_sequences_really_left_out(method, ridge, drawn, monkeypatch):
     """The rise over the training loss is met within a tenth; a planted fault is not."""
     data = drawn.take(slice(0, 60))
-    fit = fit_pseudolikelihood(data, method, ridge=ridge, gap_tolerance=1e-9)
+    fit = fit_pseudolikelihood(data, method, ridge=ridge, solver=Solver(gap_tolerance=1e-9))
     estimate = leave_one_out(fit, data)
     losses = really_left_out(fit, data)
     rise = losses.mean() - fit.train_loss
@@ -101,14 +101,13 @@ def test_cross_validation_agrees_on_the_ridge(drawn):
     folds = np.random.default_rng(0).permutation(200) % 10
 
     def cross_validated(ridge):
-        penalty = fit_pseudolikelihood(data, ridge=ridge, max_steps=1000).penalty
+        penalty = fit_pseudolikelihood(data, ridge=ridge, solver=Solver(max_steps=1000)).penalty
         losses = []
         for fold in range(10):
             fit = fit_pseudolikelihood(
                 data.take(folds != fold),
-                couplings_l2=penalty.couplings_l2 * 10 / 9,
-                fields_l2=penalty.fields_l2 * 10 / 9,
-                gap_tolerance=1e-5,
+                penalty=Penalty(penalty.couplings_l2 * 10 / 9, penalty.fields_l2 * 10 / 9),
+                solver=Solver(gap_tolerance=1e-5),
             )
             losses.append(loss_on(fit, data.take(folds == fold)))
         return np.mean(losses)
@@ -127,7 +126,7 @@ def test_a_ridge_without_an_optimum_is_at_the_end(rng):
 
 
 def test_an_interrupt_between_ridges_keeps_the_last_fit(drawn):
-    def interrupt(n_done):
+    def interrupt(n_done, _):
         if n_done == 2:
             raise KeyboardInterrupt
 
@@ -235,7 +234,9 @@ def test_sandwich_errors_are_the_spread_over_data_sets(method, fields, drawn):
     found, errors = [], []
     for number in range(40):
         data = drawn.take(slice(number, None, 40))
-        fit = fit_pseudolikelihood(data, method, ridge=1.0, fields=fields, gap_tolerance=1e-8)
+        fit = fit_pseudolikelihood(
+            data, method, ridge=1.0, fields=fields, solver=Solver(gap_tolerance=1e-8)
+        )
         couplings = fit.couplings.zero_sum(fit.fields)[1]
         found.append(couplings.factors()[0][0] if method == "factored" else couplings.to_dense())
         if number < 3:
@@ -264,7 +265,7 @@ def test_errors_of_fields_leave_out_the_common_shift(drawn):
     found = []
     for number in range(40):
         data = drawn.take(slice(number, None, 40))
-        fit = fit_pseudolikelihood(data, "factored", ridge=1.0, gap_tolerance=1e-8)
+        fit = fit_pseudolikelihood(data, "factored", ridge=1.0, solver=Solver(gap_tolerance=1e-8))
         found.append(fit.fields - fit.fields.mean(axis=1, keepdims=True))
     claimed = np.square(standard_errors(fit, data).fields).mean()
     assert claimed / np.var(found, axis=0, ddof=1).mean() == pytest.approx(1.0, abs=0.25)
@@ -298,7 +299,9 @@ def test_fits_of_another_kind_are_refused(drawn):
         warnings.simplefilter("ignore")
         others = (
             fit_pseudolikelihood(data, symmetric=True),
-            fit_pseudolikelihood(data, "factored", color_similarity="learned", max_steps=3),
+            fit_pseudolikelihood(
+                data, "factored", color_similarity="learned", solver=Solver(max_steps=3)
+            ),
         )
     for fit in others:
         with pytest.raises(InputError, match="leave-one-out and standard errors are for plm"):

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from fit_options import as_training
 
 import pottsattn
 from pottsattn import ConvergenceWarning, InputError, PottsModel, SequenceDataset
@@ -104,7 +105,8 @@ def test_static_masks_are_fitted_to_the_optimum_and_named(tmp_path):
     drawn = pottsattn.sample(model, 16 + 40, schedule=instance.schedule, rng=rng).dataset
     options = {"masks": 1, "mask_fraction": 0.3, "mask_mode": "static", "optimizer": "lbfgs"}
     fit = pottsattn.train_masked(
-        drawn.take(slice(0, 16)), ridge=0.3, fields="none", rng=0, n_threads=1, **options
+        drawn.take(slice(0, 16)),
+        **as_training(ridge=0.3, fields="none", rng=0, n_threads=1, **options),
     )
     assert fit.converged
     assert row.train_loss == fit.train_loss
