@@ -15,6 +15,8 @@ from pottsattn._core.storage import check_writable, to_json
 from pottsattn._core.validate import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from pottsattn.data.dataset import SequenceDataset
     from pottsattn.data.sequence_file import SequenceFile
     from pottsattn.figures.choice import FigureOptions
@@ -39,6 +41,7 @@ __all__ = [
     "read_like",
     "say",
     "say_source",
+    "write_outputs",
     "written_files",
 ]
 
@@ -255,6 +258,7 @@ def peak_memory_bytes() -> int | None:
 
 
 def add_distance_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of precisions against a structure."""
     parser.add_argument(
         "--distances", metavar="FILE", help="fits: rows 'i j ... distance', as for contacts"
     )
@@ -275,6 +279,7 @@ def figure_options(arguments: argparse.Namespace) -> FigureOptions:
 
 
 def check_outputs(arguments: argparse.Namespace, *inputs: str | None) -> None:
+    """Raise InputError unless the figure and the table that are asked for can be written."""
     if arguments.out is not None:
         from pottsattn.figures.style import check_figure_path
 
@@ -285,5 +290,22 @@ def check_outputs(arguments: argparse.Namespace, *inputs: str | None) -> None:
         check_output(path, *inputs)
 
 
+def write_outputs(
+    arguments: argparse.Namespace, draw: Callable[[], Axes], to_csv: Callable[[str], None]
+) -> dict[str, str]:
+    """Write the figure and the table that are asked for; return their paths by "figure", "csv"."""
+    written = {}
+    if arguments.out is not None:
+        from pottsattn.figures.style import save_figure
+
+        save_figure(draw(), arguments.out)
+        written["figure"] = arguments.out
+    if arguments.csv is not None:
+        to_csv(arguments.csv)
+        written["csv"] = arguments.csv
+    return written
+
+
 def written_files(files: dict[str, str]) -> list[str]:
+    """Return the lines that name written files."""
     return [f"written: {path}" for path in files.values()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
     DATA_HELP,
     DONE,
@@ -14,10 +13,12 @@ from pottsattn.cli._shell import (
     add_command,
     add_data_options,
     bar,
-    check_output,
+    check_outputs,
     read_data,
     say,
     say_source,
+    write_outputs,
+    written_files,
 )
 
 __all__ = ["add_parser"]
@@ -70,12 +71,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _bridge(arguments: argparse.Namespace) -> int:
-    for path in filter(None, (arguments.out, arguments.csv)):
-        check_output(path, arguments.data)
-    if arguments.out is not None:
-        _check_figure(arguments.out)
-        if arguments.csv == arguments.out:
-            raise InputError(f"--out and --csv are both {arguments.out}, give two names")
+    check_outputs(arguments, arguments.data)
     dataset = read_data(arguments, arguments.data)
     say_source(arguments, dataset)
     from pottsattn._core.threads import n_threads_or_default
@@ -112,24 +108,15 @@ def _bridge(arguments: argparse.Namespace) -> int:
             n_threads=arguments.threads,
             progress=progress,
         )
-    written = {}
-    if arguments.out is not None:
-        from pottsattn.figures.bridge import plot_bridge
-        from pottsattn.figures.style import save_figure
 
-        save_figure(plot_bridge(result)[0], arguments.out)
-        written["figure"] = arguments.out
-    if arguments.csv is not None:
-        result.to_csv(arguments.csv)
-        written["csv"] = arguments.csv
-    files = "".join(f"\nwritten: {path}" for path in written.values())
-    say(arguments, {"data": arguments.data, **written, **result.to_dict()}, f"{result}\n{files}")
+    def draw() -> Any:
+        from pottsattn.figures.bridge import plot_bridge
+
+        return plot_bridge(result)[0]
+
+    written = write_outputs(arguments, draw, result.to_csv)
+    text = "\n".join([str(result), "", *written_files(written)])
+    say(arguments, {"data": arguments.data, **written, **result.to_dict()}, text)
     if result.interrupted:
         return INTERRUPTED
     return DONE if result.converged else NOT_CONVERGED
-
-
-def _check_figure(path: str) -> None:
-    from pottsattn.figures.style import check_figure_path
-
-    check_figure_path(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pottsattn.cli._shell import (
     DONE,
@@ -13,9 +13,6 @@ from pottsattn.cli._shell import (
     read_like,
     say,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["add_parser"]
 

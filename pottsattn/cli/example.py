@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pottsattn.cli._shell import (
     DONE,
     add_command,
     say,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["add_parser"]
 

@@ -13,6 +13,7 @@ from pottsattn.cli._shell import (
     check_outputs,
     read_like,
     say,
+    write_outputs,
     written_files,
 )
 
@@ -55,16 +56,13 @@ def _mutations(arguments: argparse.Namespace) -> int:
     check_outputs(arguments, arguments.fit, arguments.data, arguments.sequence)
     fit = FitResult.load(arguments.fit)
     scan = scan_mutations(fit, _wild_type(arguments, fit))
-    written = {}
-    if arguments.out is not None:
-        from pottsattn.figures.family import figure_mutations
-        from pottsattn.figures.style import save_figure
 
-        save_figure(figure_mutations(scan)[0], arguments.out)
-        written["figure"] = arguments.out
-    if arguments.csv is not None:
-        scan.to_csv(arguments.csv)
-        written["csv"] = arguments.csv
+    def draw() -> Any:
+        from pottsattn.figures.family import figure_mutations
+
+        return figure_mutations(scan)[0]
+
+    written = write_outputs(arguments, draw, scan.to_csv)
     report = {"fit": arguments.fit, "figure": None, "csv": None, **written, **scan.to_dict()}
     say(arguments, report, "\n".join([str(scan), *written_files(written)]))
     return DONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
@@ -16,9 +16,6 @@ from pottsattn.cli._shell import (
     read_data,
     say,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["add_parser"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pottsattn.cli._shell import (
     DONE,
@@ -12,11 +12,9 @@ from pottsattn.cli._shell import (
     check_outputs,
     read_like,
     say,
+    write_outputs,
     written_files,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["add_parser"]
 
@@ -44,16 +42,13 @@ def _statistics(arguments: argparse.Namespace) -> int:
     sampled = SequenceDataset.load(arguments.sampled)
     dataset = read_like(arguments, arguments.data, sampled)
     result = compare_moments(dataset, sampled)
-    written = {}
-    if arguments.out is not None:
-        from pottsattn.figures.family import figure_moments
-        from pottsattn.figures.style import save_figure
 
-        save_figure(figure_moments(result)[0], arguments.out)
-        written["figure"] = arguments.out
-    if arguments.csv is not None:
-        result.to_csv(arguments.csv)
-        written["csv"] = arguments.csv
+    def draw() -> Any:
+        from pottsattn.figures.family import figure_moments
+
+        return figure_moments(result)[0]
+
+    written = write_outputs(arguments, draw, result.to_csv)
     report = {"data": arguments.data, "sampled": arguments.sampled, "figure": None, "csv": None}
     report |= {**written, **result.to_dict()}
     say(arguments, report, "\n".join([str(result), *written_files(written)]))

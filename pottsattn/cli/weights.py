@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pottsattn.cli._shell import (
     DATA_HELP,
@@ -14,9 +14,6 @@ from pottsattn.cli._shell import (
     read_data,
     say,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["add_parser"]
 

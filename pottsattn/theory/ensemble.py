@@ -101,7 +101,7 @@ def warn_outside_safe_zone(n_states: int, coupling_scale: float, *, stacklevel: 
     zone = phase_zone(n_states, coupling_scale).zone
     if zone != "safe":
         warnings.warn(
-            f"C {n_states}, J {coupling_scale:g} lies in the zone '{zone}' of the phase diagram: "
+            f"coupling_scale {coupling_scale:g} with {n_states} states is in the zone '{zone}': "
             "chains may not equilibrate and the replica theory may not hold; compare chains "
             "(split_r_hat), or lower coupling_scale or inverse_temperature",
             stacklevel=stacklevel + 1,

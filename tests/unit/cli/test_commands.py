@@ -568,7 +568,7 @@ def test_demo_reports_its_page(run_json, tmp_path, monkeypatch):
     deviation = Deviation(point, 2, 1.01, 0.001, 1.0, 0.0, 0.001)
 
     def run_demo(folder, settings, *, n_threads, progress):
-        progress("theory", 0, 1)  # not a terminal: nothing is shown
+        progress(0, 1)  # not a terminal: nothing is shown
         assert (folder, n_threads) == (str(tmp_path), 1)
         assert (settings.n_instances, settings.seed) == (2, 5)
         return SimpleNamespace(deviations=lambda: iter([deviation]), converged=False)

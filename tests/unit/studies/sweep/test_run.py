@@ -216,7 +216,9 @@ def test_what_does_not_converge_or_equilibrate_is_said(tmp_path):
         result = run_sweep(SweepConfig.from_dict(entries), tmp_path / "sweep.h5", executor=Serial())
     assert not result.converged
     texts = [str(warning.message) for warning in caught]
-    assert any("C 2, J 2.5 lies in the zone 'invalid'" in text for text in texts)
+    assert any(
+        "coupling_scale 2.5 with 2 states is in the zone 'invalid'" in text for text in texts
+    )
     assert any(
         issubclass(warning.category, ConvergenceWarning) and "1 of 1 fits" in str(warning.message)
         for warning in caught
