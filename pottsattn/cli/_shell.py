@@ -49,8 +49,6 @@ DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz
 OTHER_NAMES = {  # of arguments on the command line, beyond n_heads: --heads
     "alphas": "alpha",
     "gap_policy": "gaps",
-    "mask_fraction": "mask_ratio",
-    "max_steps": "steps",
     "n_replicas": "bootstrap",
     "n_shuffles": "null",
     "rng": "seed",

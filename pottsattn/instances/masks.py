@@ -33,11 +33,11 @@ def n_visible(n_tokens: int, mask_fraction: float, masks: int = 1) -> int:
     if check_nonnegative("mask_fraction", mask_fraction) >= 1.0:
         raise InputError(f"mask_fraction must be below 1, got {mask_fraction}")
     if mask_fraction == 0.0 and masks > 1:
-        raise InputError(f"mask_fraction 0 hides nothing, so {masks} masks are the same; use one")
+        raise InputError(f"`mask_fraction=0` hides nothing, so {masks} masks are the same; use one")
     visible = int(n_tokens * (1.0 - mask_fraction) + ROUNDING)
     if visible < 1:
         raise InputError(
-            f"a mask_fraction of {mask_fraction} leaves none of {n_tokens} tokens visible; "
+            f"`mask_fraction={mask_fraction}` leaves none of {n_tokens} tokens visible; "
             f"use at most {1.0 - 1.0 / n_tokens:.6g}"
         )
     return visible

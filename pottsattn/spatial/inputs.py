@@ -70,7 +70,7 @@ class InputLaw:
         check_positive("mask_fraction", self.mask_fraction)
         if not 0 < self.n_hidden < self.areas.n_patches:
             raise InputError(
-                f"a mask fraction of {self.mask_fraction} hides {self.n_hidden} of "
+                f"`mask_fraction={self.mask_fraction}` hides {self.n_hidden} of "
                 f"{self.areas.n_patches} patches; at least one must be hidden and one visible"
             )
 

@@ -130,8 +130,8 @@ class SpatialRecipe(_PatchRecipe):
         """
         if self.objective == "contrastive" and areas.n_clusters * self.inputs_per_step < 2:
             raise InputError(
-                "contrastive learning compares inputs; expected a batch_size of at least 2 with a "
-                "single cluster, got 1"
+                "contrastive learning compares inputs; expected a `batch_size` of at least 2 with "
+                "a single cluster, got 1"
             )
         return InputLaw(areas, self.latent_range or LATENTS[self.objective], self.mask_fraction)
 

@@ -128,8 +128,8 @@ def test_table_says_what_is_unknown(capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--mask-ratio 0.99", "a mask_fraction of 0.99 leaves none of 8 tokens visible"),
-        ("--mask-ratio 0", "mask_fraction 0 hides nothing, so 2 masks are the same; use one"),
+        ("--mask-ratio 0.99", "--mask-ratio 0.99 leaves none of 8 tokens visible"),
+        ("--mask-ratio 0", "--mask-ratio 0 hides nothing, so 2 masks are the same; use one"),
         ("--loss simclr", "loss must be one of byol, infonce; got 'simclr'"),
         ("--norm bach", "norm must be one of batch, layer; got 'bach' (did you mean batch?)"),
         ("--preset big", "preset must be one of tiny, vit-base; got 'big'"),

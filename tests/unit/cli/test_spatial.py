@@ -92,7 +92,7 @@ def test_areas_of_a_file(folder, capsys):
         ("--areas several.npz", "save one of them as .npy"),
         (
             f"{SIZES} --objective contrastive --clusters 1 --batch-size 1",
-            "batch_size of at least 2",
+            "--batch-size of at least 2",
         ),
     ],
 )

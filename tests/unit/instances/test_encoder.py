@@ -70,7 +70,7 @@ def test_no_masking_shows_all_tokens_in_order():
 @pytest.mark.parametrize(
     ("ratio", "masks", "message"),
     [
-        (0.97, 1, "a mask_fraction of 0.97 leaves none of 32 tokens visible; use at most 0.96875"),
+        (0.97, 1, "`mask_fraction=0.97` leaves none of 32 tokens visible; use at most 0.96875"),
         (0.0, 2, "hides nothing"),
         (1.0, 1, "mask_fraction must be below 1, got 1.0"),
         (-0.1, 1, "mask_fraction must not be negative"),
