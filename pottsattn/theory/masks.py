@@ -27,6 +27,7 @@ Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), arXiv:2304.072
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -152,14 +153,6 @@ class FreshMaskEquations(Equations):
         miss = 1.0 - 1.0 / self._given.n_states
         return self._overlaps(SiteAverages(miss, miss, miss, 0.0), miss)
 
-    def point(
-        self,
-        values: NDArray[np.float64],
-        n_iterations: int,
-        change: float,
-        loss_error: float,
-        problem: str,
-    ) -> SolvedPoint:
+    def point(self, values: NDArray[np.float64], *how: Any) -> SolvedPoint:
         """Return the solution at `values`, where the last evaluation was."""
-        point = super().point(values, n_iterations, change, loss_error, problem)
-        return replace(point, ridge=self._given.ridge)
+        return replace(super().point(values, *how), ridge=self._given.ridge)

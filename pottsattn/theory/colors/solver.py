@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,7 @@ class ColorSolver(FixedPointSolver):
 class ColorEquations(FixedPointEquations):
     """Exponentials of the coordinates -> the same, of one student."""
 
+    student: ColorStudent
     averages: ColorAverages
     conjugates: ColorConjugates
 
@@ -83,31 +85,25 @@ class ColorEquations(FixedPointEquations):
         uniform = np.eye(n) / (n + 1.0)
         return _values(ColorAverages(uniform, uniform, uniform, 0.0))
 
-    def point(
-        self,
-        values: NDArray[np.float64],
-        n_iterations: int,
-        change: float,
-        loss_error: float,
-        problem: str,
-    ) -> ColorPoint:
+    def train_loss(self) -> float:
+        """Return the training loss, without penalty."""
+        return self.averages.train_loss
+
+    def coupling_error(self) -> float:
+        """Return |J - J*|^2 / |J*|^2."""
+        return self.student.coupling_error(self.conjugates)
+
+    def point(self, values: NDArray[np.float64], *how: Any) -> ColorPoint:
         """Return the solution at `values`, where the last evaluation was."""
-        student = self.student
-        return ColorPoint(
-            alpha=student.alpha,
-            ridge=student.ridge,
-            overlaps=student.overlaps(self.conjugates),
-            test_overlaps=self.test_overlaps(),
-            train_loss=self.averages.train_loss,
-            coupling_error=student.coupling_error(self.conjugates),
-            n_iterations=n_iterations,
-            quadrature_error=change,
-            loss_error=loss_error,
-            problem=problem,
-            power=student.power(self.conjugates),
-            mean_similarity=student.mean_similarity(self.conjugates),
-            effective_heads=student.effective_heads(self.conjugates),
-        )
+        student, found = self.student, super().point(values, *how)
+        facts = {
+            **vars(found),
+            "overlaps": student.overlaps(self.conjugates),
+            "power": student.power(self.conjugates),
+            "mean_similarity": student.mean_similarity(self.conjugates),
+            "effective_heads": student.effective_heads(self.conjugates),
+        }
+        return ColorPoint(**facts)
 
 
 def _values(averages: ColorAverages) -> Array:

@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn.theory.equations.kernels_finite_masks import N_AVERAGES, sweep_copies
-from pottsattn.theory.equations.solver import TINY, Equations, SolvedPoint, StudentSolver
+from pottsattn.theory.equations.solver import TINY, Equations, StudentSolver
 from pottsattn.theory.equations.student import Student
 
 __all__ = ["FiniteMaskRule", "FiniteMaskSolver", "counted_share"]
@@ -278,26 +278,11 @@ class FiniteMaskEquations(Equations):
         miss = self._share * (1.0 - 1.0 / self.student.n_states)
         return self._overlaps(CopyAverages(miss, miss, miss, miss, miss, 0.0))
 
-    def point(
-        self,
-        values: Array,
-        n_iterations: int,
-        change: float,
-        loss_error: float,
-        problem: str,
-    ) -> SolvedPoint:
-        """Return the solution at `values`, where the last evaluation was."""
-        student = self.student
-        teacher = float(student.teacher @ student.teacher)
-        return SolvedPoint(
-            alpha=student.alpha,
-            ridge=student.ridge,
-            overlaps=values,
-            test_overlaps=self.test_overlaps(),
-            train_loss=self._found.train_loss,
-            coupling_error=self._squared_error / teacher if teacher > 0.0 else math.nan,
-            n_iterations=n_iterations,
-            quadrature_error=change,
-            loss_error=loss_error,
-            problem=problem,
-        )
+    def train_loss(self) -> float:
+        """Return the training loss, without penalty."""
+        return self._found.train_loss
+
+    def coupling_error(self) -> float:
+        """Return |J - J*|^2 / |J*|^2."""
+        teacher = float(self.student.teacher @ self.student.teacher)
+        return self._squared_error / teacher if teacher > 0.0 else math.nan

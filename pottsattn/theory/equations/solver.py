@@ -309,6 +309,7 @@ class FixedPointEquations(ABC):
     `rule` gives the averages over the fields of one site, `overlaps` is the last value.
     """
 
+    student: Any  # with alpha and ridge
     rule: Callable[..., Any]
     overlaps: Array
 
@@ -325,6 +326,13 @@ class FixedPointEquations(ABC):
         """Return (m, q) of the fields in the full context."""
 
     @abstractmethod
+    def train_loss(self) -> float:
+        """Return the training loss, without penalty."""
+
+    @abstractmethod
+    def coupling_error(self) -> float:
+        """Return |J - J*|^2 / |J*|^2."""
+
     def point(
         self,
         values: Array,
@@ -334,11 +342,24 @@ class FixedPointEquations(ABC):
         problem: str,
     ) -> SolvedPoint:
         """Return the solution at `values`, where the last evaluation was."""
+        return SolvedPoint(
+            alpha=self.student.alpha,
+            ridge=self.student.ridge,
+            overlaps=values,
+            test_overlaps=self.test_overlaps(),
+            train_loss=self.train_loss(),
+            coupling_error=self.coupling_error(),
+            n_iterations=n_iterations,
+            quadrature_error=change,
+            loss_error=loss_error,
+            problem=problem,
+        )
 
 
 class Equations(FixedPointEquations):
     """(m, q, V) -> (m, q, V) of one `Student`."""
 
+    student: Student
     averages: SiteAverages
     conjugates: Conjugates
 
@@ -361,28 +382,13 @@ class Equations(FixedPointEquations):
         conjugates = self.student.conjugates(SiteAverages(miss, miss, miss, 0.0))
         return np.maximum(self.student.train_overlaps(conjugates), TINY)
 
-    def point(
-        self,
-        values: Array,
-        n_iterations: int,
-        change: float,
-        loss_error: float,
-        problem: str,
-    ) -> SolvedPoint:
-        """Return the solution at `values`, where the last evaluation was."""
-        student = self.student
-        return SolvedPoint(
-            alpha=student.alpha,
-            ridge=student.ridge,
-            overlaps=values,
-            test_overlaps=self.test_overlaps(),
-            train_loss=self.averages.train_loss,
-            coupling_error=student.coupling_error(self.conjugates),
-            n_iterations=n_iterations,
-            quadrature_error=change,
-            loss_error=loss_error,
-            problem=problem,
-        )
+    def train_loss(self) -> float:
+        """Return the training loss, without penalty."""
+        return self.averages.train_loss
+
+    def coupling_error(self) -> float:
+        """Return |J - J*|^2 / |J*|^2."""
+        return self.student.coupling_error(self.conjugates)
 
 
 def unsolved(alpha: float, ridge: float, problem: str) -> SolvedPoint:
