@@ -149,8 +149,7 @@ def debiased_coupling_scale(fit: FitResult) -> float:
         are weaker or stronger than those of any paramagnetic model.
     """
     check_kind("fit", fit, FitResult, "fit the data first")
-    similarity = fit.config.get("color_similarity", "identity")
-    if fit.method not in ("plm", "factored") or similarity != "identity" or fit.symmetric:
+    if not fit.is_site_wise:
         raise InputError(
             "the coupling scale is de-biased for plm and for factored with identity color "
             f"similarity, site-wise; this is a fit of another kind ({fit.method})"

@@ -25,7 +25,14 @@ from pottsattn.cli._shell import (
     say_source,
 )
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking, TransformerConfig
-from pottsattn.fitting.methods import FACTORED, METHODS, MINIMIZES, SOLVED, TRAINED
+from pottsattn.fitting.methods import (
+    COLOR_SIMILARITIES,
+    FACTORED,
+    METHODS,
+    MINIMIZES,
+    SOLVED,
+    TRAINED,
+)
 from pottsattn.fitting.penalty import Penalty, Ridge
 from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.training.recipe import Recipe
@@ -237,7 +244,7 @@ def _run(
 
 
 def _text(arguments: argparse.Namespace, fit: FitResult | NetworkFit) -> str:
-    is_similar = fit.method in ("factored", "attention")
+    is_similar = fit.method in FACTORED
     resumed = "" if fit.resumed_from is None else f", resumed from step {fit.resumed_from}"
     return (
         f"{arguments.out}: {fit.method}, {'converged' if fit.converged else 'NOT converged'}: "
@@ -340,7 +347,7 @@ def _color_similarity(arguments: argparse.Namespace) -> str:
     from pottsattn.data.reading import HDF5_SUFFIXES
 
     if arguments.color_similarity is not None:
-        return check_choice("color-similarity", arguments.color_similarity, ("identity", "learned"))
+        return check_choice("color-similarity", arguments.color_similarity, COLOR_SIMILARITIES)
     is_hdf5 = arguments.data.lower().endswith(HDF5_SUFFIXES)
     return "identity" if is_hdf5 and (arguments.n_heads or 1) == 1 else "learned"
 

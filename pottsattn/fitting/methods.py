@@ -25,10 +25,8 @@ FIELDS = ("learned", "none")
 
 
 def check_heads(n_heads: int, color_similarity: str) -> None:
-    """Raise InputError for an unknown similarity, or several heads with the identity: sum_h A^h U
-    is one head.
-    """
-    check_at_least("heads", n_heads, 1)
+    """Raise InputError for an unknown similarity, or several heads with the identity: one head."""
+    check_at_least("n_heads", n_heads, 1)
     check_choice("color_similarity", color_similarity, COLOR_SIMILARITIES)
     if n_heads > 1 and color_similarity == "identity":
         raise InputError(

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance
 from pottsattn._core.validate import InputError, check_sequences
+from pottsattn.fitting.methods import SOLVED
 from pottsattn.fitting.record import FitRecord
 from pottsattn.model.couplings import Couplings
 from pottsattn.model.potts import PottsModel, log_softmax, read_couplings, write_couplings
@@ -70,6 +71,12 @@ class FitResult(FitRecord):
     def n_states(self) -> int:
         """Number of states, C."""
         return self.fields.shape[1]
+
+    @property
+    def is_site_wise(self) -> bool:
+        """Whether every row is a convex optimum of its own: plm, or factored with U = I."""
+        similarity = self.config.get("color_similarity", "identity")
+        return self.method in SOLVED and similarity == "identity" and not self.symmetric
 
     def log_conditionals(self, sequences: ArrayLike) -> Array:
         """Return log P(s_i = a | s_-i) in nats, shape (n_sequences, length, n_states)."""

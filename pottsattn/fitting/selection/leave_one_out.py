@@ -120,8 +120,7 @@ def leave_one_out(
 
 def check_rows(fit: FitResult) -> None:
     """Raise InputError unless the rows of a fit were solved one by one, convexly."""
-    similarity = fit.config.get("color_similarity", "identity")
-    if fit.method not in ("plm", "factored") or fit.symmetric or similarity != "identity":
+    if not fit.is_site_wise:
         raise InputError(
             "leave-one-out and standard errors are for plm and for factored with identity color "
             f"similarity, site-wise; this is a fit of another kind ({fit.method})"

@@ -32,6 +32,7 @@ from pottsattn._core.validate import (
 )
 from pottsattn.analysis.coupling_scale import coupling_scale_of_pairs
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.methods import FIELDS
 from pottsattn.fitting.penalty import DEFAULT_RIDGE
 from pottsattn.studies.plan.lab import N_PARTS, Lab, cut
 from pottsattn.studies.plan.result import MeasuredFit, MethodPlan, Plan, PlanPoint
@@ -105,7 +106,7 @@ def plan(
     check_kind("dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, C)")
     dataset.refuse_ignored_gaps("a plan")
     check_positive("ridge", ridge)
-    check_choice("fields", fields, ("learned", "none"))
+    check_choice("fields", fields, FIELDS)
     check_nonnegative("fields_l2", fields_l2)
     if n_heads is not None:
         check_at_least("n_heads", n_heads, 1)
