@@ -48,6 +48,7 @@ __all__ = [
 DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz)"
 OTHER_NAMES = {  # of arguments on the command line, beyond n_heads: --heads
     "alphas": "alpha",
+    "dataset": "data",
     "gap_policy": "gaps",
     "n_replicas": "bootstrap",
     "n_shuffles": "null",

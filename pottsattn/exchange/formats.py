@@ -56,7 +56,7 @@ def export(
         if dataset is None:
             raise InputError(
                 f"format {format} holds the frequencies of the data, which a fit does not keep; "
-                "give the data of the fit (--data DATA)"
+                "give the data of the fit as `dataset`"
             )
         write_plmc(path, fit, dataset)
         return

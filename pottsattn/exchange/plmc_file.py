@@ -207,5 +207,5 @@ def _check_data(fit: FitResult, dataset: SequenceDataset) -> None:
     if not np.isclose(fit.effective_size, dataset.effective_size, rtol=1e-6):
         raise InputError(
             f"the fit had an effective size of {fit.effective_size:.6g}, these data have "
-            f"{dataset.effective_size:.6g}; read them with the --identity-threshold of the fit"
+            f"{dataset.effective_size:.6g}; read them with the `identity_threshold` of the fit"
         )

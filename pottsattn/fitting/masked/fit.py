@@ -241,7 +241,9 @@ def _check_gaps(network: Network, data: TrainingData, held_out: TrainingData | N
     if data.gap_policy == "state":
         return
     if isinstance(network, MaskedTransformer):
-        raise InputError("a transformer cannot ignore gaps; keep them as a state (--gaps state)")
+        raise InputError(
+            "a transformer cannot ignore gaps; keep them as a state (`gap_policy='state'`)"
+        )
     if network.learns_similarity and not network.learns_fields:
         raise InputError(
             "ignored gaps with a learned color similarity need fields: without them it carries "

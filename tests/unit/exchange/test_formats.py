@@ -239,7 +239,7 @@ def test_command_writes_every_format(format, fit, tmp_path, capsys):
     command = ["export", saved, "--format", format, "--out", str(out)]
     if format == "plmc":
         assert main(command) == 1
-        assert "--data DATA" in capsys.readouterr().err
+        assert "data of the fit as --data" in capsys.readouterr().err
         command += ["--data", str(ALIGNMENT)]
     assert main(command) == 0
     assert f"{out}: plm, {format}" in capsys.readouterr().out
