@@ -33,7 +33,11 @@ def sk_site(mean_coupling: float = 0.0, seed: int = 0) -> MeasuredSite:
 def test_a_site_of_the_ensemble_has_the_curve_of_the_ensemble(estimator):
     alphas = [1.0, 4.0, 16.0]
     sites = [sk_site(seed=seed) for seed in range(4)]
-    measured = instance_curve(sites, N_STATES, alphas, 0.1, estimator=estimator)
+    told: list[tuple[int, int]] = []
+    measured = instance_curve(
+        sites, N_STATES, alphas, 0.1, estimator=estimator, progress=lambda *at: told.append(at)
+    )
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     finite = LENGTH / (LENGTH - 1)
     curve = learning_curve(
         N_STATES, SCALE, np.multiply(alphas, finite), 0.1 * finite, estimator=estimator
