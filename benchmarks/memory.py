@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pottsattn._core.display import readable_bytes
-from pottsattn.cost.memory import plan_memory
+from pottsattn.cost.memory import PlannedFit
 
 LEAST, MOST = 0.9, 1.6
 LETTERS = np.frombuffer(b"-ACDEFGHIKLMNPQRSTVWY", dtype=np.uint8)
@@ -45,6 +45,8 @@ CASES = (
     ("attention", 100, 21, 2000, 2, 4),
     ("attention", 300, 4, 9000, 2, 2),
     ("attention", 600, 21, 200, 2, 8),
+    ("transformer", 50, 21, 1000, 2, 1),
+    ("transformer", 200, 21, 300, 2, 4),
     ("mf", 100, 21, 2000, 2, 1),
     ("mf", 200, 21, 2000, 2, 1),
     ("mf", 300, 21, 1000, 2, 1),
@@ -52,7 +54,7 @@ CASES = (
 )
 
 
-OPTIONS: dict[str, dict[str, Any]] = {  # of plan_memory
+OPTIONS: dict[str, dict[str, Any]] = {  # of a PlannedFit
     "symmetric": {"method": "plm", "symmetric": True},
     "factored": {"method": "factored", "color_similarity": "identity"},
     "learned": {"method": "factored", "color_similarity": "learned"},
@@ -77,12 +79,13 @@ def measured(case: tuple[str, int, int, int, int, int], folder: Path) -> int:
     argv = ["fit", str(path), "--method", method, "--out", str(folder / "fit.h5"), "--json"]
     argv += ["--threads", str(n_threads)]
     if method != "mf":
-        argv += ["--max-steps", "3" if method == "attention" else "25"]
-    if method == "attention":
-        argv += ["--device", "cpu"]
+        argv += ["--max-steps", "3" if method in ("attention", "transformer") else "25"]
+    if method in ("attention", "transformer"):
+        argv += ["--device", "cpu", "--heads", str(n_heads)]
+    if method == "factored":
+        argv += ["--heads", str(n_heads)]
     if method in ("attention", "factored"):
         default = "identity" if n_heads == 1 else "learned"
-        argv += ["--heads", str(n_heads)]
         argv += ["--color-similarity", options.get("color_similarity", default)]
     if kind == "symmetric":
         argv += ["--symmetric"]
@@ -107,7 +110,8 @@ def main() -> int:
             peak = measured(case, Path(folder))
             options = dict(OPTIONS.get(kind, {}))
             method = options.pop("method", kind)
-            estimate = plan_memory(method, *sizes, n_heads=n_heads, **options).peak_bytes
+            fit = PlannedFit(method, *sizes, n_heads=n_heads, **options)
+            estimate = fit.memory().peak_bytes
             ratio = estimate / peak
             is_wrong |= not LEAST <= ratio <= MOST
             print(

@@ -30,7 +30,11 @@ from pottsattn._core.threads import n_threads_or_default, njit, run_in_threads
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.kernels_few_states import MOST_STATES
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
-from pottsattn.fitting.pseudolikelihood.rows_full import full_row_loss, padded_row, padded_width
+from pottsattn.fitting.pseudolikelihood.rows_full import (
+    full_row_loss,
+    padded_row,
+    padded_rows_shape,
+)
 
 SIZES = (  # M, L, C, least ratio, aim; the last two are demos'
     (4909, 53, 21, 5.0, 8.0),
@@ -151,7 +155,7 @@ class Bandwidth:
     """
 
     def __init__(self, length: int, n_states: int) -> None:
-        self.row_bytes = 4 * padded_width(n_states, np.float32)
+        self.row_bytes = 4 * padded_rows_shape(1, n_states, np.float32)[1]
         step = 8 * LANES
         self.sizes = [
             max(1, n_rows * self.row_bytes // 4 // step) * step

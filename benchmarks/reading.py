@@ -102,10 +102,11 @@ def main() -> int:
     if arguments.task:
         print(json.dumps(task(*arguments.task)))
         return 0
-    from pottsattn.cost.memory import plan_memory
+    from pottsattn.cost.memory import PlannedFit
 
     sizes = (arguments.length, 21, arguments.sequences, 2)
-    told = {stage.name: stage.kept + stage.working for stage in plan_memory("mf", *sizes).stages}
+    stages = PlannedFit("mf", *sizes).memory().stages
+    told = {stage.stage: stage.kept_bytes + stage.working_bytes for stage in stages}
     is_wrong = False
     print("what                    seconds     memory       told")
     with tempfile.TemporaryDirectory() as name:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Progress", "html_table", "readable_bytes"]
+__all__ = ["Progress", "html_table", "readable_bytes", "readable_seconds", "two_digits"]
 
 Progress = Callable[[int, int], None]  # (done, total)
 
@@ -35,3 +35,16 @@ def readable_bytes(n_bytes: float) -> str:
             )
         n_bytes /= 1024
     return f"{n_bytes:.1f} TiB"
+
+
+def readable_seconds(seconds: float) -> str:
+    """Return a time as text with one or two digits, such as 40 s."""
+    for unit, size, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 48)):
+        if seconds < most * size:
+            return f"{max(two_digits(seconds / size) or 0.0, 0.1):g} {unit}"
+    return f"{two_digits(seconds / 86400):g} days"
+
+
+def two_digits(number: float | None) -> float | None:
+    """Return a number rounded to two digits; None stays."""
+    return None if number is None else float(f"{number:.2g}")

@@ -75,7 +75,7 @@ def _bridge(arguments: argparse.Namespace) -> int:
     dataset = read_data(arguments, arguments.data)
     say_source(arguments, dataset)
     from pottsattn._core.threads import n_threads_or_default
-    from pottsattn.cost.memory import check_memory
+    from pottsattn.cost.memory import PlannedFit, check_memory
     from pottsattn.studies.bridge.run import MASK_FRACTIONS, bridge
 
     similarity = arguments.color_similarity
@@ -84,14 +84,9 @@ def _bridge(arguments: argparse.Namespace) -> int:
     n_threads = n_threads_or_default(arguments.threads)
     n_used = max(1, min(dataset.n_sequences, arguments.max_sequences))
     for method in ("factored", "attention"):
+        sizes = (dataset.length, dataset.n_states, n_used, n_threads)
         check_memory(
-            method,
-            dataset.length,
-            dataset.n_states,
-            n_used,
-            n_threads,
-            n_heads=arguments.heads,
-            color_similarity=similarity,
+            PlannedFit(method, *sizes, n_heads=arguments.heads, color_similarity=similarity)
         )
     with bar("bridge", "step") as progress:
         result = bridge(

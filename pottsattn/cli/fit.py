@@ -203,7 +203,7 @@ def _run(
 ) -> FitResult | NetworkFit:
     """Return the fit, after a look at the memory that it will take."""
     from pottsattn._core.threads import n_threads_or_default
-    from pottsattn.cost.memory import check_memory
+    from pottsattn.cost.memory import PlannedFit, check_memory
     from pottsattn.data.sequence_file import SequenceFile
 
     method = arguments.method
@@ -216,7 +216,7 @@ def _run(
 
         n_heads = MOST_HEADS
     if arguments.device != "cuda":  # the plan is of the memory of the host
-        check_memory(
+        planned = PlannedFit(
             method,
             dataset.length,
             dataset.n_states,
@@ -229,6 +229,7 @@ def _run(
             chooses_ridge=arguments.ridge == "auto",
             wants_errors=arguments.errors is not None,
         )
+        check_memory(planned)
     if method in TRAINED:
         return _train(arguments, dataset, penalty, similarity)
     if isinstance(dataset, SequenceFile):

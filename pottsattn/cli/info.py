@@ -63,7 +63,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     from pottsattn._core.display import readable_bytes
     from pottsattn._core.machine import available_memory
     from pottsattn._core.threads import n_threads_or_default
-    from pottsattn.cost.memory import form_of_fit, plan_memory
+    from pottsattn.cost.memory import PlannedFit
     from pottsattn.cost.run_time import plan_time
 
     sizes = {
@@ -74,9 +74,9 @@ def _plan(arguments: argparse.Namespace) -> int:
         "n_heads": 1 if arguments.heads is None else arguments.heads,
     }
     kind = {"symmetric": arguments.symmetric, "color_similarity": arguments.color_similarity}
-    plan = plan_memory(arguments.method, **sizes, **kind)
-    run_time = plan_time(form_of_fit(arguments.method, sizes["n_heads"], **kind), **sizes)
     available = available_memory()
+    fit = PlannedFit(arguments.method, **sizes, **kind)
+    plan, run_time = fit.memory(), plan_time(fit)
     fits = None if available is None else plan.peak_bytes <= available
     report = {"method": arguments.method, **sizes, **kind, **plan.to_dict()}
     report |= {"available_bytes": available, "fits": fits, **run_time.to_dict()}

@@ -66,12 +66,14 @@ def _plan(arguments: argparse.Namespace) -> int:
     dataset = read_data(arguments, arguments.data)
     say_source(arguments, dataset)
     from pottsattn._core.threads import n_threads_or_default
-    from pottsattn.cost.memory import check_memory
+    from pottsattn.cost.memory import PlannedFit, check_memory
     from pottsattn.studies.plan.run import METHODS, plan
 
     n_threads = n_threads_or_default(arguments.threads)
     for method in METHODS:
-        check_memory(method, dataset.length, dataset.n_states, dataset.n_sequences, n_threads)
+        check_memory(
+            PlannedFit(method, dataset.length, dataset.n_states, dataset.n_sequences, n_threads)
+        )
     with bar("plan", "fit") as progress:
         result = plan(
             dataset,

@@ -1,1 +1,1 @@
-from .memory import plan_memory as plan_memory
+from .memory import PlannedFit as PlannedFit

@@ -8,10 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pottsattn.data.dataset import SequenceDataset
-from pottsattn.model.couplings import Couplings, sequence_blocks
+from pottsattn.model.couplings import LOGITS_BLOCK, Couplings, sequence_blocks
 from pottsattn.model.potts import log_softmax, own_log_p
 
-__all__ = ["mean_and_error", "sequence_losses", "site_losses", "squared_error"]
+__all__ = [
+    "losses_bytes",
+    "mean_and_error",
+    "sequence_losses",
+    "site_losses",
+    "squared_error",
+]
 
 Array = NDArray[np.float64]
 
@@ -75,3 +81,8 @@ def site_losses(fields: Array, couplings: Couplings, dataset: SequenceDataset) -
         log_p = log_softmax(couplings.logits(states) + fields)
         losses -= weights[block] @ own_log_p(log_p, states)
     return losses
+
+
+def losses_bytes(length: int, n_states: int, n_sequences: int) -> int:
+    """Return the bytes that `site_losses` takes: logits of a block, their sum and their softmax."""
+    return 3 * 8 * min(LOGITS_BLOCK, n_sequences * length * n_states)

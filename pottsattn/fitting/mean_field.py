@@ -31,7 +31,7 @@ from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["DEFAULT_PSEUDOCOUNT", "fit_mean_field"]
+__all__ = ["DEFAULT_PSEUDOCOUNT", "fit_mean_field", "solving_bytes"]
 
 Array = NDArray[np.float64]
 DEFAULT_PSEUDOCOUNT = 0.5
@@ -113,6 +113,14 @@ def _solve(dataset: SequenceDataset, pseudocount: float) -> tuple[Array, Couplin
     fields = np.log(frequencies / frequencies[:, -1:])
     fields -= np.stack([np.einsum("jab,jb->a", row, frequencies) for row in couplings.rows()])
     return fields, couplings
+
+
+def solving_bytes(length: int, n_states: int) -> int:
+    """Return the bytes of the solution: correlations, which become their inverse, and a copy.
+
+    The couplings are there too, their zeros not yet written while there is a second copy.
+    """
+    return 8 * (2 * (length * (n_states - 1)) ** 2 + (length * n_states) ** 2)
 
 
 def _connected_correlations(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +17,7 @@ from pottsattn.data.alignment.kernels_identity import (
     pack_states,
 )
 
-__all__ = ["identity_clusters", "sequence_weights"]
-
+__all__ = ["identity_clusters", "sequence_weights", "weighting_bytes"]
 
 BLOCKS_PER_TASK = 16
 
@@ -53,6 +54,12 @@ def sequence_weights(
     return 1.0 / counters.sum(axis=0)[: len(sequences)]
 
 
+def weighting_bytes(length: int, n_states: int, n_sequences: int, n_threads: int) -> int:
+    """Return the bytes that `sequence_weights` takes beside its result: bits and counters."""
+    shape = _words_shape(length, n_states - 1, n_sequences)
+    return 8 * math.prod(shape) + 4 * n_threads * shape[2]
+
+
 def identity_clusters(sequences: NDArray[np.uint8], identity_threshold: float) -> NDArray[np.int64]:
     """Return single-linkage cluster numbers, shape (M,): linked if at least that identical."""
     limit = _max_mismatches(sequences.shape[1], identity_threshold)
@@ -69,14 +76,17 @@ def identity_clusters(sequences: NDArray[np.uint8], identity_threshold: float) -
 def _packed(sequences: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
     """Return the bits of the states, and of which places of the blocks hold a sequence."""
     n_sequences, length = sequences.shape
-    n_blocks = -(-n_sequences // LANES)
-    n_steps = -(-length // WORD_SITES)
-    n_bits = max(1, int(sequences.max()).bit_length())
-    words = np.zeros((n_steps, n_bits, n_blocks * LANES), dtype=np.uint64)
+    words = np.zeros(_words_shape(length, int(sequences.max()), n_sequences), dtype=np.uint64)
     pack_states(sequences, words)
-    is_sequence = np.full(n_blocks, 0xFFFF, dtype=np.uint16)
-    is_sequence[-1] >>= n_blocks * LANES - n_sequences
+    n_places = words.shape[2]
+    is_sequence = np.full(n_places // LANES, 0xFFFF, dtype=np.uint16)
+    is_sequence[-1] >>= n_places - n_sequences
     return words, is_sequence
+
+
+def _words_shape(length: int, largest_state: int, n_sequences: int) -> tuple[int, int, int]:
+    n_bits = max(1, largest_state.bit_length())
+    return -(-length // WORD_SITES), n_bits, -(-n_sequences // LANES) * LANES
 
 
 def _max_mismatches(length: int, identity_threshold: float) -> int:

@@ -20,7 +20,7 @@ from pottsattn._core.display import readable_bytes
 from pottsattn._core.machine import available_memory
 from pottsattn._core.validate import InputError
 
-__all__ = ["FORMATS", "Records", "alignment_format", "read_records"]
+__all__ = ["FORMATS", "Records", "alignment_format", "read_records", "reading_bytes"]
 
 FORMATS = {  # by suffix
     ".fasta": "FASTA",
@@ -38,6 +38,7 @@ IS_INSERT = bytes(code in INSERTS for code in range(256))
 ANNOTATIONS = ("ss_dssp", "ss_pred", "ss_conf", "sa_dssp", "sa_pred", "aa_dssp", "aa_pred")
 BLOCK = 1 << 24  # bytes read at once
 READING = 9  # bytes of memory for a byte of text, while it is read (measured)
+RECORD = 300  # bytes for a sequence: its name, lists of lines (measured)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +122,16 @@ def _content(path: Path, form: str) -> bytes:
     return content
 
 
+def reading_bytes(n_letters: int, n_records: int = 0) -> int:
+    """Return the bytes of memory that reading a text takes."""
+    return READING * n_letters + RECORD * n_records
+
+
 def _check_size(path: Path, size: int, available: int | None) -> None:
-    if available is not None and READING * size > available:
+    needed = reading_bytes(size)
+    if available is not None and needed > available:
         raise InputError(
-            f"{path}: reading {readable_bytes(size)} of text takes {readable_bytes(READING * size)}"
+            f"{path}: reading {readable_bytes(size)} of text takes {readable_bytes(needed)}"
             f" of memory, {readable_bytes(available)} are available; split the file, or remove "
             "similar sequences first"
         )

@@ -170,6 +170,15 @@ class FactoredAttention(nn.Module):
             "symmetric": self.symmetric,
         }
 
+    def activation_bytes(self, n_rows: int) -> int:
+        """Return the bytes of `forward` and the way back on a CPU, in single precision.
+
+        What is visible as bits and as numbers, values of every head and their gradient, logits with
+        and without fields, and their gradient through the softmax.
+        """
+        numbers = n_rows * self.length * self.n_states
+        return numbers * (1 + 4 * (4 + 2 * self.n_heads))
+
     def attention_weights(self) -> Tensor:
         """Return A, shape (n_heads, length, length), with zero diagonal."""
         numbers: Tensor

@@ -27,7 +27,7 @@ from pottsattn.fitting.pseudolikelihood.kernels_pseudolikelihood import (
     single_row_loss,
 )
 
-__all__ = ["gathered_loss", "gathers"]
+__all__ = ["gathered_loss", "gathering_bytes", "gathers", "is_faster"]
 
 NOWHERE = -1e30  # field of a state that is never a target, in double precision
 # Nanoseconds on one thread, forward and backward, measured at L = 20..120 and C = 3..21.
@@ -41,12 +41,30 @@ def gathers(layer: FactoredAttention, batch: MaskedBatch) -> bool:
     if layer.fields.device.type != "cpu" or not is_plain or torch.is_autocast_enabled("cpu"):
         return False
     n_rows, length = batch.targets.shape
-    n_heads, n_states = layer.n_heads, layer.n_states
     n_predicted = n_rows * length if batch.predicted is None else int(batch.predicted.sum())
+    return is_faster(layer, n_rows, n_predicted)
+
+
+def is_faster(layer: FactoredAttention, n_rows: int, n_predicted: int) -> bool:
+    """Return whether a CPU gathers faster than it multiplies, by the sizes of layer and batch."""
+    length, n_states, n_heads = layer.length, layer.n_states, layer.n_heads
     of_neighbor = OF_NEIGHBOR + OF_VECTOR * math.ceil(n_states / LANES)
     gathering = OF_ROW * length + n_predicted * (OF_LOSS + of_neighbor * length)
     products = OF_PRODUCT * n_heads * (3 if layer.learns_similarity else 2) * length
     return gathering < n_rows * length * n_states * (OF_LOGIT + products)
+
+
+def gathering_bytes(layer: FactoredAttention, n_rows: int, n_threads: int) -> int:
+    """Return the bytes of `gathered_loss` in single precision, where all sites are predicted.
+
+    The transpose of the batch; of a thread the rows of a site, their gradient, and both without
+    padding; the gradient of U by site; A by site, its gradient as it is made and as it is passed
+    on, and the same of the penalty.
+    """
+    length, n_states, n_heads = layer.length, layer.n_states, layer.n_heads
+    rows = 2 * n_states * (_padded_width(n_states) + n_states)  # numbers of a pair of sites
+    numbers = length * (n_threads * rows + n_heads * n_states**2) + 6 * n_heads * length**2
+    return n_rows * length + 4 * numbers
 
 
 def gathered_loss(layer: FactoredAttention, batch: MaskedBatch, n_threads: int) -> Tensor:
@@ -88,6 +106,10 @@ class _GatheredLoss(torch.autograd.Function):
         return (*gradients, None, None)
 
 
+def _padded_width(n_states: int) -> int:
+    return -(-n_states // 4) * 4
+
+
 class _Rows:
     """The rows of a batch as the kernels want them: those that predict one site."""
 
@@ -102,7 +124,7 @@ class _Rows:
         self.columns = np.ascontiguousarray(self.context.T)
         self.neighbors = np.arange(self.length, dtype=np.uint32)
         is_double = self.dtype == np.float64
-        self.width = self.n_symbols if is_double else -(-self.n_states // 4) * 4
+        self.width = self.n_symbols if is_double else _padded_width(self.n_states)
 
     def of_site(self, site: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Return sequences, their transpose with the targets in row `site`, and weights."""

@@ -6,19 +6,25 @@ means over masked sites, nats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.gathered_loss import gathered_loss, gathers
+from pottsattn.fitting.masked.gathered_loss import (
+    gathered_loss,
+    gathering_bytes,
+    gathers,
+    is_faster,
+)
 from pottsattn.fitting.masked.masking import MaskedBatch
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.training.workers import Workers
 
-__all__ = ["Network", "Objective", "masked_losses", "mean_loss"]
+__all__ = ["Network", "Objective", "masked_losses", "mean_loss", "training_bytes"]
 
 Network = FactoredAttention | MaskedTransformer
 EVALUATION_BATCH = 4096  # sequences
@@ -93,6 +99,20 @@ class Objective(nn.Module):
         if network.learns_fields:
             total = total + self.penalty.fields_l2 * (network.fields**2).sum()
         return total
+
+
+def training_bytes(network: Network, n_sequences: int, batch_size: int, n_threads: int) -> int:
+    """Return the bytes of steps and evaluations on a CPU, in single precision, one site masked."""
+    if isinstance(network, MaskedTransformer):
+        return network.activation_bytes(min(n_sequences, batch_size))
+
+    def of_batch(n_rows: int) -> int:
+        if is_faster(network, n_rows, n_rows * network.length):
+            return gathering_bytes(network, n_rows, n_threads)
+        return network.activation_bytes(n_rows)
+
+    step = math.ceil(n_sequences / math.ceil(n_sequences / batch_size))
+    return max(of_batch(n_rows) for n_rows in (step, min(n_sequences, EVALUATION_BATCH)))
 
 
 def _one_by_one(network: MaskedTransformer, batch: MaskedBatch) -> Tensor:

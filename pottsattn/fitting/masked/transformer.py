@@ -141,6 +141,16 @@ class MaskedTransformer(nn.Module):
         """Arguments that build a transformer of this shape."""
         return {**self._architecture, "variant": self.variant}
 
+    def activation_bytes(self, n_rows: int) -> int:
+        """Return the bytes of a step of `n_rows` one-site masks, or of a chunk without gradients.
+
+        The last layer keeps what it needs to see every site, the others what they make of it too.
+        """
+        sizes = self._architecture
+        of_layer = 6 * sizes["width"] + 2 * sizes["feedforward_width"]
+        of_site = 8 * sizes["width"] + (sizes["n_layers"] - 1) * of_layer
+        return 4 * max(n_rows * sizes["length"] * of_site, NUMBERS_AT_ONCE)
+
     def forward(self, sequences: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return logits, shape (n_sequences, length, n_states).
 

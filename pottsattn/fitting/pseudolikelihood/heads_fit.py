@@ -23,7 +23,13 @@ from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
-__all__ = ["covariance_patterns", "fit_heads", "nearest_heads", "normalized_heads"]
+__all__ = [
+    "covariance_patterns",
+    "patterns_bytes",
+    "fit_heads",
+    "nearest_heads",
+    "normalized_heads",
+]
 
 Array = NDArray[np.float64]
 
@@ -107,6 +113,14 @@ def covariance_patterns(dataset: SequenceDataset, n_patterns: int) -> Array:
     n_patterns = min(n_patterns, (n_states - 1) ** 2)
     vectors = np.linalg.eigh(gram)[1][:, ::-1][:, :n_patterns]
     return vectors.T.reshape(n_patterns, n_states, n_states)
+
+
+def patterns_bytes(length: int, n_states: int) -> int:
+    """Return the bytes that `covariance_patterns` takes: matrices of C^2, covariances of a site.
+
+    The matrices are the sum, its eigenvectors and what LAPACK needs: 2 n^2 beside its copy.
+    """
+    return 8 * (5 * n_states**4 + 2 * length * n_states**2)
 
 
 def nearest_heads(couplings: Couplings, n_heads: int) -> Couplings:

@@ -23,18 +23,42 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import run_in_threads
 from pottsattn.fitting.pseudolikelihood.coordinates import total_field_units
+from pottsattn.fitting.pseudolikelihood.joint_solver import descent_bytes
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
-from pottsattn.fitting.pseudolikelihood.rows_full import full_row_loss, padded_row, remove_sums
+from pottsattn.fitting.pseudolikelihood.rows_full import (
+    full_row_loss,
+    full_row_working_bytes,
+    padded_row,
+    remove_sums,
+)
 from pottsattn.model.couplings import Couplings
 
 __all__ = ["HeadsProblem"]
 
 Array = NDArray[np.float64]
+PARTS = 5  # vectors of an objective beyond its gradient: parts of that, and their terms
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 class HeadsProblem:
     """The objective of H heads at points; `n_threads` share the sites."""
+
+    @staticmethod
+    def point_size(length: int, n_states: int, n_heads: int) -> int:
+        """Return the numbers of a point with fields."""
+        return length * n_states + n_heads * (length**2 + n_states**2)
+
+    @classmethod
+    def working_bytes(
+        cls, length: int, n_states: int, n_sequences: int, n_threads: int, n_heads: int
+    ) -> int:
+        """Return the bytes of the descent in single precision."""
+        point = cls.point_size(length, n_states, n_heads)
+        # Of a thread also blocks and their gradient once more, without padding.
+        row = full_row_working_bytes(length, n_states, n_sequences, np.float32)
+        row += 2 * 4 * length * n_states**2
+        of_similarity = 4 * length * n_heads * n_states**2  # by site
+        return descent_bytes(point) + 4 * PARTS * point + n_threads * row + of_similarity
 
     def __init__(self, data: RowData, n_heads: int, n_threads: int) -> None:
         self.data, self.n_heads, self.n_threads = data, n_heads, n_threads

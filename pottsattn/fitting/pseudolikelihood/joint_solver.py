@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn.fitting.pseudolikelihood.lbfgs import descend
+from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, descend
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution, SolvedRow, StopRule
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["JointProblem", "SettledRule", "solve_jointly"]
+__all__ = ["JointProblem", "SettledRule", "descent_bytes", "solve_jointly"]
 
 Array = NDArray[np.float64]
 SETTLED_STEPS = 3  # in a row that must agree: one estimate alone may be far off
@@ -43,6 +43,15 @@ class SettledRule:
         """Whether this and the steps before it were all as near."""
         self.n_good = self.n_good + 1 if decrement <= self.gap_tolerance else 0
         return self.n_good >= SETTLED_STEPS
+
+
+def descent_bytes(point_size: int) -> int:
+    """Return the bytes of a descent in single precision, its start in double among them.
+
+    That is what the default penalty takes, with a step or two in double; next to no penalty may
+    need twice as much.
+    """
+    return (4 * VECTORS + 8) * point_size
 
 
 def solve_jointly(

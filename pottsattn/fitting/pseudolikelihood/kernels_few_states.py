@@ -40,13 +40,24 @@ from pottsattn._core.simd.vectors import (
 )
 from pottsattn._core.threads import njit
 
-__all__ = ["MOST_STATES", "few_states_row_loss", "state_masks"]
+__all__ = [
+    "MOST_STATES",
+    "few_states_row_loss",
+    "few_states_working_bytes",
+    "masks_shape",
+    "state_masks",
+]
 
 MOST_STATES = 5  # up to which this beats `single_row_loss` with AVX2 and with AVX-512
 GROUPS = 2  # of sixteen sequences, whose masks lie side by side: a block
 CHUNK = 32  # blocks
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 SERIES = np.array([2.0 / (2 * k + 1) for k in range(32)], np.float32)  # of 2 artanh
+
+
+def masks_shape(n_sequences: int, length: int, n_states: int) -> tuple[int, int, int, int]:
+    """Return the shape of `state_masks`."""
+    return -(-n_sequences // (GROUPS * LANES)), length, n_states - 1, GROUPS
 
 
 def state_masks(sequences: NDArray[np.uint8], n_states: int) -> NDArray[np.uint16]:
@@ -56,8 +67,8 @@ def state_masks(sequences: NDArray[np.uint8], n_states: int) -> NDArray[np.uint1
     [block, j, b - 1, group], lowest bit first. Bits of sequences that only fill a block are unset.
     """
     n_sequences, length = sequences.shape
-    n_blocks = -(-n_sequences // (GROUPS * LANES))
-    masks = np.zeros((n_blocks, length, n_states - 1, GROUPS), np.uint16)
+    masks = np.zeros(masks_shape(n_sequences, length, n_states), np.uint16)
+    n_blocks = len(masks)
     packed = np.zeros((2 * GROUPS * n_blocks, length), np.uint8)
     for b in range(1, n_states):
         packed[: -(-n_sequences // 8)] = np.packbits(sequences == b, axis=0, bitorder="little")
@@ -140,6 +151,13 @@ def _log(value: Any, largest: int, n_terms: int) -> Any:
         series = fma(series, square, splat(SERIES[k]))
     log_c = select(is_above, splat(np.float32(0.5 * math.log(largest))), splat(ZERO))
     return fma(series, x, log_c)
+
+
+def few_states_working_bytes(n_sequences: int, length: int, n_states: int) -> int:
+    """Return the bytes of the arrays that the kernel makes for itself."""
+    n_free, span = n_states - 1, CHUNK * GROUPS * LANES
+    numbers = length * n_free**2 * (1 + LANES)  # values, sums
+    return 4 * (numbers + n_free * (span + LANES) + n_sequences)  # residuals and theirs, weights
 
 
 @cache

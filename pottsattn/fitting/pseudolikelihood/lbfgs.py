@@ -16,11 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Descent", "descend"]
+__all__ = ["VECTORS", "Descent", "descend"]
 
 Vector = NDArray[Any]  # float32 or float64
 Evaluate = Callable[[Vector], tuple[float, Vector]]
 HISTORY = 8  # pairs
+# That exist together at most: the pairs, the start, a point and its gradient, the direction, the
+# next point and gradient, and the pair that they make.
+VECTORS = 2 * HISTORY + 8
 SUFFICIENT = 1e-4  # share of the predicted decrease that a step must reach
 SHORTEST_STEP = 1e-6
 PROGRESS = 0.9  # factor on the norm of the gradient that counts as such

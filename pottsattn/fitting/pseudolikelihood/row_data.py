@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,11 @@ from numpy.typing import NDArray
 
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.penalty import Penalty
-from pottsattn.fitting.pseudolikelihood.kernels_few_states import state_masks
+from pottsattn.fitting.pseudolikelihood.kernels_few_states import (
+    MOST_STATES,
+    masks_shape,
+    state_masks,
+)
 from pottsattn.model.couplings import Couplings
 
 __all__ = ["RowData"]
@@ -57,6 +62,16 @@ class RowData:
             initial,
             dataset.ignores_gaps,
         )
+
+    @staticmethod
+    def bytes_of(length: int, n_states: int, n_sequences: int) -> tuple[int, int]:
+        """Return the bytes of all arrays but the sequences, and those while they are made."""
+        fields = length * n_states * (8 + 8 + 4)  # frequencies in both precisions, start
+        kept = fields + n_sequences * (8 + 4 + length) + 4 * length  # weights, columns, neighbors
+        if n_states > MOST_STATES:
+            return kept, 0
+        masks = 2 * math.prod(masks_shape(n_sequences, length, n_states))
+        return kept + masks, n_sequences * length * 3 // 2
 
     @property
     def length(self) -> int:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.threads import run_in_threads
-from pottsattn.fitting.pseudolikelihood.lbfgs import descend
+from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, descend
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["Rows", "Solution", "SolvedRow", "StopRule", "solve_rows"]
+__all__ = ["Rows", "Solution", "SolvedRow", "StopRule", "row_working_bytes", "solve_rows"]
 
 Array = NDArray[np.float64]
 
@@ -121,6 +121,14 @@ def solve_rows(
         interrupted = True
         solved += [_judge(rows, site, rows.start(site), rule) for site in sites[len(solved) :]]
     return Solution(all_fields, rows.couplings(all_rows), solved, rows.n_parameters, interrupted)
+
+
+def row_working_bytes(point_size: int, evaluation: int) -> int:
+    """Return the bytes that a row takes while it is solved, at worst in double precision.
+
+    `evaluation` are those of its objective, without the gradient.
+    """
+    return 8 * (VECTORS + 1) * point_size + evaluation  # the point in double is kept beside
 
 
 def _solve_row(

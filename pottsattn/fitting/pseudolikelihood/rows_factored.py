@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from pottsattn.fitting.pseudolikelihood.kernels_few_states import MOST_STATES
 from pottsattn.fitting.pseudolikelihood.kernels_pseudolikelihood import row_loss_factored
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
-from pottsattn.fitting.pseudolikelihood.rows_full import full_row_loss, padded_row
+from pottsattn.fitting.pseudolikelihood.row_solver import row_working_bytes
+from pottsattn.fitting.pseudolikelihood.rows_full import (
+    full_row_loss,
+    full_row_working_bytes,
+    padded_row,
+)
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
 __all__ = ["FactoredRows"]
@@ -27,6 +32,24 @@ class FactoredRows:
 
     With U = I the penalty couplings_l2 / (C - 1) |P A_ij P|^2 is couplings_l2 A_ij^2.
     """
+
+    @staticmethod
+    def point_size(length: int, n_states: int) -> int:
+        """Return the numbers of a point with fields."""
+        return n_states + length
+
+    @staticmethod
+    def stored_shape(length: int, _n_states: int) -> tuple[int, ...]:
+        """Return the shape of the interactions of every site."""
+        return (length, length)
+
+    @classmethod
+    def working_bytes(cls, length: int, n_states: int, n_sequences: int) -> int:
+        """Return the bytes that one row takes while it is solved."""
+        evaluation = 0
+        if n_states <= MOST_STATES:
+            evaluation = full_row_working_bytes(length, n_states, n_sequences, np.float32)
+        return row_working_bytes(cls.point_size(length, n_states), evaluation)
 
     def __init__(self, data: RowData) -> None:
         self.data = data
@@ -90,7 +113,7 @@ class FactoredRows:
         """Return objective, loss and gradient in the plain parameters, in the precision of x."""
         data, penalty = self.data, self.data.penalty
         fields, interactions = self.parameters(site, x)
-        gradient = np.empty(data.n_states + data.length, x.dtype)
+        gradient = np.empty(self.point_size(data.length, data.n_states), x.dtype)
         of_fields, of_interactions = gradient[: data.n_states], gradient[data.n_states :]
         if x.dtype == np.float32:
             rows, rows_gradient = padded_row(data, x.dtype)[1], padded_row(data, x.dtype)[1]
@@ -111,7 +134,7 @@ class FactoredRows:
 
     def empty(self) -> Array:
         """Return interactions of zero for every site."""
-        return np.zeros((self.data.length,) * 2)
+        return np.zeros(self.stored_shape(self.data.length, self.data.n_states))
 
     def store(self, site: int, x: Array, fields: Array, rows: Array) -> None:
         """Write the parameters of a site into (L, C) and (L, L)."""

@@ -5,6 +5,7 @@ A point is one vector, the total field (C,) and zero-sum blocks (L, C, C) indexe
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,27 @@ from numpy.typing import NDArray
 from pottsattn._core.simd.vectors import LANES, PADDING, aligned_zeros
 from pottsattn.fitting.pseudolikelihood.coordinates import FieldSplit
 from pottsattn.fitting.pseudolikelihood.kernels_coordinates import contract_row, expand_row
-from pottsattn.fitting.pseudolikelihood.kernels_few_states import MOST_STATES, few_states_row_loss
+from pottsattn.fitting.pseudolikelihood.kernels_few_states import (
+    MOST_STATES,
+    few_states_row_loss,
+    few_states_working_bytes,
+)
 from pottsattn.fitting.pseudolikelihood.kernels_pseudolikelihood import (
     row_loss_full,
     single_row_loss,
 )
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
+from pottsattn.fitting.pseudolikelihood.row_solver import row_working_bytes
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["FullRows", "full_row_loss", "padded_row", "padded_width", "remove_sums"]
+__all__ = [
+    "FullRows",
+    "full_row_loss",
+    "full_row_working_bytes",
+    "padded_row",
+    "padded_rows_shape",
+    "remove_sums",
+]
 
 Array = NDArray[np.float64]
 
@@ -98,15 +111,23 @@ def _loss_without_gaps(
     return float(loss)
 
 
-def padded_width(n_states: int, dtype: Any) -> int:
-    """Return the numbers that a row of `n_states` takes in the kernel of a precision."""
-    return n_states if dtype == np.float64 or n_states <= MOST_STATES else -(-n_states // 4) * 4
+def padded_rows_shape(length: int, n_states: int, dtype: Any) -> tuple[int, int]:
+    """Return the shape of rows in one precision, (L C, width) with what fills vectors."""
+    is_plain = dtype == np.float64 or n_states <= MOST_STATES
+    return length * n_states, n_states if is_plain else -(-n_states // 4) * 4
 
 
 def padded_row(data: RowData, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return fields and rows (L C, width) for `full_row_loss` in one precision, rows zero."""
-    width = padded_width(data.n_states, dtype)
-    return _padded(width, (data.length * data.n_states, width), dtype)
+    shape = padded_rows_shape(data.length, data.n_states, dtype)
+    return _padded(shape[1], shape, dtype)
+
+
+def full_row_working_bytes(length: int, n_states: int, n_sequences: int, dtype: Any) -> int:
+    """Return the bytes of rows, of their gradient, and of what `full_row_loss` makes for itself."""
+    rows = math.prod(padded_rows_shape(length, n_states, dtype)) * np.dtype(dtype).itemsize
+    is_few = dtype == np.float32 and n_states <= MOST_STATES
+    return 2 * rows + is_few * few_states_working_bytes(n_sequences, length, n_states)
 
 
 def _padded(width: int, shape: tuple[int, ...], dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -121,6 +142,22 @@ class FullRows:
     """Rows of a site-wise fit of full blocks."""
 
     has_single = True
+
+    @staticmethod
+    def point_size(length: int, n_states: int) -> int:
+        """Return the numbers of a point."""
+        return n_states + length * n_states**2
+
+    @staticmethod
+    def stored_shape(length: int, n_states: int) -> tuple[int, ...]:
+        """Return the shape of the couplings of every site."""
+        return (length, length, n_states, n_states)
+
+    @classmethod
+    def working_bytes(cls, length: int, n_states: int, n_sequences: int) -> int:
+        """Return the bytes that one row takes while it is solved."""
+        evaluation = full_row_working_bytes(length, n_states, n_sequences, np.float64)
+        return row_working_bytes(cls.point_size(length, n_states), evaluation)
 
     def __init__(self, data: RowData) -> None:
         self.data = data
@@ -137,7 +174,7 @@ class FullRows:
     def start(self, site: int) -> Array:
         """Return the point that a site starts from."""
         length, n_states = self.data.length, self.data.n_states
-        x = np.zeros(n_states + length * n_states**2)
+        x = np.zeros(self.point_size(length, n_states))
         total, blocks = x[:n_states], x[n_states:].reshape(length, n_states, n_states)
         if self.data.initial is None:
             total[:] = self.data.start_fields[site] / self.split.scales[site]
@@ -214,8 +251,7 @@ class FullRows:
 
     def empty(self) -> Array:
         """Return couplings of zero for every site."""
-        shape = (self.data.length,) * 2 + (self.data.n_states,) * 2
-        return np.zeros(shape)
+        return np.zeros(self.stored_shape(self.data.length, self.data.n_states))
 
     def store(self, site: int, x: Array, fields: Array, rows: Array) -> None:
         """Write the parameters of a site into (L, C) and (L, L, C, C), indexed [i, j, a, b]."""

@@ -8,6 +8,7 @@ Reference: Ekeberg et al., Phys. Rev. E 87, 012707 (2013), "symmetric plmDCA".
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 from pottsattn._core.simd.vectors import aligned_zeros
 from pottsattn._core.threads import run_in_threads
 from pottsattn.fitting.pseudolikelihood.coordinates import FieldSplit
+from pottsattn.fitting.pseudolikelihood.joint_solver import descent_bytes
 from pottsattn.fitting.pseudolikelihood.kernels_symmetric import contract_blocks, expand_site
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.rows_full import (
     full_row_loss,
+    full_row_working_bytes,
     padded_row,
-    padded_width,
+    padded_rows_shape,
     remove_sums,
 )
 from pottsattn.model.couplings import Couplings
@@ -33,6 +36,32 @@ Array = NDArray[np.float64]
 
 class SymmetricProblem:
     """The objective of all sites, at points of the coordinates; `n_threads` share the sites."""
+
+    @staticmethod
+    def point_size(length: int, n_states: int) -> int:
+        """Return the numbers of a point: total fields, and a block for each pair."""
+        return length * n_states + length * (length - 1) // 2 * n_states**2
+
+    @staticmethod
+    def work_shape(length: int, n_states: int, dtype: Any) -> tuple[int, ...]:
+        """Return the shape of the gradients of all rows, before they are added."""
+        return (length, *padded_rows_shape(length, n_states, dtype))
+
+    @classmethod
+    def working_bytes(cls, length: int, n_states: int, n_sequences: int, n_threads: int) -> int:
+        """Return the bytes of the descent in single precision."""
+        row = full_row_working_bytes(length, n_states, n_sequences, np.float32)
+        work = 4 * math.prod(cls.work_shape(length, n_states, np.float32))
+        return descent_bytes(cls.point_size(length, n_states)) + work + n_threads * row
+
+    @classmethod
+    def judging_bytes(cls, length: int, n_states: int) -> int:
+        """Return the bytes beside the couplings while the end is judged, in double precision.
+
+        The gradients of all rows; the point, its gradient, that in plain parameters, and a term.
+        """
+        work = math.prod(cls.work_shape(length, n_states, np.float64))
+        return 8 * (work + 4 * cls.point_size(length, n_states))
 
     def __init__(self, data: RowData, n_threads: int) -> None:
         self.data, self.n_threads = data, n_threads
@@ -60,7 +89,7 @@ class SymmetricProblem:
     def start(self) -> Array:
         """Return the point that the fit starts from."""
         length, n_states = self.data.length, self.data.n_states
-        x = np.zeros(length * n_states + self.n_pairs * n_states**2)
+        x = np.zeros(self.point_size(length, n_states))
         totals, blocks = self.views(x)
         if self.data.initial is None:
             totals[:] = self.data.start_fields / self.split.scales
@@ -125,9 +154,7 @@ class SymmetricProblem:
         """Return work space, kept between steps: to clear it costs a tenth of one."""
         if self._work is None or self._work.dtype != dtype:
             self._work = None
-            n_rows = self.data.length * self.data.n_states
-            width = padded_width(self.data.n_states, dtype)
-            shape = (self.data.length, n_rows, width)
+            shape = self.work_shape(self.data.length, self.data.n_states, dtype)
             self._work = np.zeros(shape) if dtype == np.float64 else aligned_zeros(shape)
         return self._work
 

@@ -41,7 +41,15 @@ from pottsattn.fitting.selection.kernels_curvature import same_state_sums
 from pottsattn.fitting.selection.relatives import leaving_weight
 from pottsattn.model.potts import log_softmax
 
-__all__ = ["Curvature", "FactoredCurvature", "FullCurvature", "RowState", "row_state"]
+__all__ = [
+    "Curvature",
+    "FactoredCurvature",
+    "FullCurvature",
+    "RowState",
+    "modes_shape",
+    "row_state",
+    "solving_bytes",
+]
 
 Array = NDArray[np.float64]
 ROUNDING = 1e-12
@@ -285,6 +293,18 @@ def _drawn(weights: Array) -> NDArray[np.intp]:
     """Return sequences drawn by their weights, always the same."""
     rng = check_generator(0)
     return rng.choice(len(weights), MOST_DRAWN, p=weights)
+
+
+def modes_shape(length: int, n_states: int, n_sequences: int) -> tuple[int, int]:
+    """Return the shape of the eigenvectors of S, those of no weight among them."""
+    return length * n_states, min(length * n_states, n_sequences)
+
+
+def solving_bytes(length: int, n_states: int, n_sequences: int) -> int:
+    """Return the bytes of the eigenproblem of S: the matrix, LAPACK's, and centered sequences."""
+    size, n_modes = modes_shape(length, n_states, n_sequences)
+    centered = size * n_sequences if n_sequences < size else 0
+    return 8 * (2 * n_modes**2 + centered)
 
 
 def _eigenvalues(dataset: SequenceDataset, frequencies: Array) -> Array:
