@@ -12,6 +12,7 @@ peaks.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -44,6 +45,13 @@ __all__ = ["MemoryPlan", "PlannedFit", "Stage", "check_memory"]
 LIBRARIES = 160 << 20  # Python, NumPy, Numba with its kernels on disk; compiling takes 60 MiB more
 SOLVERS, TORCH = 20 << 20, 170 << 20  # libraries of a method
 FIRST_STEP = 160 << 20  # thread arenas and workspaces of torch
+REMEDIES: dict[str, dict[str, Any]] = {  # other fits; one that changes nothing does not fit either
+    "the fit without --symmetric": {"symmetric": False},
+    "a given --ridge and no --errors": {"chooses_ridge": False, "wants_errors": False},
+    "--threads 1": {"n_threads": 1},
+    "--color-similarity identity": {"color_similarity": "identity"},
+    "--method factored": {"method": "factored", "symmetric": False},
+}
 
 
 @dataclass(frozen=True)
@@ -112,16 +120,13 @@ class PlannedFit:
 
     def memory(self) -> MemoryPlan:
         """Return the memory that the fit will take, stage by stage."""
-        sizes, n_letters = (
-            (self.length, self.n_states, self.n_sequences),
-            self.n_sequences * self.length,
-        )
+        sizes = (self.length, self.n_states, self.n_sequences)
+        n_letters = self.n_sequences * self.length
+        weighting = weighting_bytes(*sizes, self.n_threads)
         before = (
             Stage("Python, NumPy, Numba", LIBRARIES),
             Stage("reading the data", n_letters, reading_bytes(n_letters, self.n_sequences)),
-            Stage(
-                "sequence weights", 8 * self.n_sequences, weighting_bytes(*sizes, self.n_threads)
-            ),
+            Stage("sequence weights", 8 * self.n_sequences, weighting),
         )
         is_trained = self.method in TRAINED
         libraries = Stage("libraries of the method", TORCH if is_trained else SOLVERS)
@@ -274,32 +279,18 @@ def check_memory(fit: PlannedFit, available: int | None = None) -> None:
     most = available_memory() if available is None else available
     if most is None or (needed := fit.memory().bytes_to_come) <= most:
         return
-    others: dict[str, PlannedFit] = {}
-    if fit.symmetric:
-        others["the fit without --symmetric"] = replace(fit, symmetric=False)
-    if fit.chooses_ridge or fit.wants_errors:
-        plain = replace(fit, chooses_ridge=False, wants_errors=False)
-        others["a given --ridge and no --errors"] = plain
-    if fit.n_threads > 1:
-        others["--threads 1"] = replace(fit, n_threads=1)
-    if fit.form == "heads" and fit.n_heads == 1:
-        others["--color-similarity identity"] = replace(fit, color_similarity="identity")
-    if fit.method != "factored":
-        others["--method factored"] = replace(fit, method="factored", symmetric=False)
+
+    def needs(**other: Any) -> int:
+        return replace(fit, **other).memory().bytes_to_come
+
     remedies = [
-        f"{name} ({readable_bytes(other_needs)})"
-        for name, other in others.items()
-        if (other_needs := other.memory().bytes_to_come) <= most
+        f"{name} ({readable_bytes(needs(**other))})"
+        for name, other in REMEDIES.items()
+        if not (fit.n_heads > 1 and "color_similarity" in other) and needs(**other) <= most
     ]
-    shortest, longest = 1, fit.length
-    while longest - shortest > 1:
-        middle = (shortest + longest) // 2
-        if replace(fit, length=middle).memory().bytes_to_come <= most:
-            shortest = middle
-        else:
-            longest = middle
-    if shortest > 1:
-        remedies.append(f"at most {shortest} sites")
+    n_lengths = bisect_right(range(2, fit.length), most, key=lambda length: needs(length=length))
+    if n_lengths > 0:
+        remedies.append(f"at most {n_lengths + 1} sites")
     raise InputError(
         f"{'the symmetric fit' if fit.symmetric else f'method {fit.method}'} needs "
         f"{readable_bytes(needed)} of memory for {fit.length} sites of {fit.n_states} states and "

@@ -72,7 +72,7 @@ class RunTime:
     def seconds(self) -> float | None:
         """The time of all stages, s; None if one is unknown."""
         known = [seconds for seconds in self.stages.values() if seconds is not None]
-        return sum(known) if len(known) == len(self.stages) else None
+        return sum(known) if known else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, times with two digits."""
