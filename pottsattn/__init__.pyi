@@ -13,6 +13,7 @@ from . import spatial as spatial
 from . import studies as studies
 from . import theory as theory
 from . import training as training
+from ._core.checkpoint import CheckpointFile as CheckpointFile
 from ._core.validate import ConvergenceWarning as ConvergenceWarning
 from ._core.validate import InputError as InputError
 from ._version import __version__ as __version__

@@ -19,9 +19,7 @@ from pottsattn.model.graph import read_edges
 from pottsattn.model.potts import PottsModel
 from pottsattn.spatial.run import SpatialRun
 from pottsattn.studies.sweep.table import SweepTable
-from pottsattn.theory.curve import LearningCurve
-
-__all__ = ["build_model", "load", "load_all", "load_fit", "load_model", "read_labels"]
+from pottsattn.theory.result import LearningCurve
 
 Loaded = (
     SequenceDataset

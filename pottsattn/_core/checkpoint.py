@@ -19,8 +19,6 @@ import numpy as np
 from pottsattn._core.partial import PartialFile
 from pottsattn._core.validate import check_nonnegative
 
-__all__ = ["Checkpoint", "CheckpointFile", "CheckpointLike"]
-
 SHARE = 0.05  # of the time that may go into writing
 
 

@@ -6,8 +6,6 @@ import html
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Progress", "html_table", "readable_bytes", "readable_seconds", "two_digits"]
-
 Progress = Callable[[int, int], None]  # (done, total)
 
 

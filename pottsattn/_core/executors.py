@@ -28,8 +28,6 @@ from typing import Any, TypeVar
 
 from pottsattn._core.validate import InputError, check_at_least
 
-__all__ = ["LocalProcesses", "dask_executor", "open_executor", "run_tasks"]
-
 MOST_LOSSES = 3  # workers that one task may take with it
 CONNECT_SECONDS = 10
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["available_memory", "worker_rank"]
-
 
 def available_memory() -> int | None:
     """Return the bytes that this process can still take without swapping, or None if unknown.

@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from pottsattn._core.storage import to_json
 from pottsattn._core.validate import InputError
 
-__all__ = ["PartialFile", "describe_difference"]
-
 MAGIC = b"pottsattn.partial/1\n"
 FRAME = struct.Struct("<QI")  # bytes and CRC-32 of what follows
 Arrays = dict[str, NDArray[Any]]

@@ -30,20 +30,6 @@ from pottsattn._version import __version__
 if TYPE_CHECKING:
     import h5py
 
-__all__ = [
-    "check_writable",
-    "content_hash",
-    "create_hdf5",
-    "file_format",
-    "is_hdf5",
-    "open_hdf5",
-    "provenance",
-    "read_only",
-    "to_json",
-    "write_csv",
-    "write_whole",
-]
-
 FORMAT_PREFIX = "pottsattn."
 HASH_BLOCK_BYTES = 1 << 24
 LOCK_PATIENCE = 2.0  # seconds that a reader waits for a writer

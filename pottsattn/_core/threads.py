@@ -18,8 +18,6 @@ from threadpoolctl import threadpool_limits
 
 from pottsattn._core.validate import check_at_least
 
-__all__ = ["njit", "n_threads_or_default", "run_in_threads"]
-
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 

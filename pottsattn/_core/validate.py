@@ -13,26 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "GAP_POLICIES",
-    "UNKNOWN_POLICIES",
-    "ConvergenceWarning",
-    "InputError",
-    "check_array",
-    "check_at_least",
-    "check_choice",
-    "check_generator",
-    "check_identity_threshold",
-    "check_kind",
-    "check_n_states",
-    "check_nonnegative",
-    "check_positive",
-    "check_seed",
-    "check_sequences",
-    "check_weights",
-    "did_you_mean",
-]
-
 GAP_POLICIES = ("state", "ignored")
 UNKNOWN_POLICIES = ("drop", "gap", "error")  # for ambiguity codes in alignments
 MAX_STATES = 256  # states are stored as uint8

@@ -29,8 +29,6 @@ from pottsattn.model.couplings import (
 )
 from pottsattn.model.potts import PottsModel
 
-__all__ = ["Comparison", "FitComparison", "compare", "coupling_error", "coupling_pairs", "pearson"]
-
 Array = NDArray[np.float64]
 
 

@@ -30,8 +30,6 @@ from pottsattn.data.resampling import cluster_bootstrap, uncorrelated_columns
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.refitting import refit
 
-__all__ = ["NullScores", "PrecisionErrors", "bootstrap_precision", "null_scores"]
-
 Array = NDArray[np.float64]
 
 

@@ -20,15 +20,6 @@ from pottsattn._core.validate import InputError, check_at_least, check_positive
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import average_product_correction, frobenius_score
 
-__all__ = [
-    "ContactRanking",
-    "Precision",
-    "missing_columns",
-    "rank_contacts",
-    "read_distances",
-    "score_map",
-]
-
 Array = NDArray[np.float64]
 
 

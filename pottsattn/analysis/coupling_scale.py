@@ -25,15 +25,6 @@ from pottsattn.model.potts import PottsModel
 from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.equations.student import ensemble_student
 
-__all__ = [
-    "CouplingScale",
-    "MatchedEnsemble",
-    "coupling_scale_of_pairs",
-    "debiased_coupling_scale",
-    "matched_ensemble",
-    "realized_coupling_scale",
-]
-
 Array = NDArray[np.float64]
 LARGEST_SHARE = 0.999  # of J = C, where the search for J ends
 SMALLEST_SCALE = 1e-3

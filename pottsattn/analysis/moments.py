@@ -26,8 +26,6 @@ from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
 
-__all__ = ["Agreement", "MomentComparison", "compare_moments"]
-
 Array = NDArray[np.float64]
 KEPT_PAIRS = 200_000  # values of c_ij(a, b) that are kept for a figure
 

@@ -31,15 +31,6 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import sequence_blocks
 from pottsattn.model.potts import log_softmax, own_log_p
 
-__all__ = [
-    "MutationScan",
-    "SequenceScores",
-    "scan_mutations",
-    "score_sequences",
-    "states_for",
-    "states_of",
-]
-
 Array = NDArray[np.float64]
 N_SHOWN = 5  # mutations at either end, in words
 

@@ -12,8 +12,6 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.model.potts import PottsModel
 from pottsattn.theory.measured import MeasuredSite
 
-__all__ = ["measured_sites"]
-
 Array = NDArray[np.float64]
 
 

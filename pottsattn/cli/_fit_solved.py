@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pottsattn.data.dataset import SequenceDataset
     from pottsattn.fitting.result import FitResult
 
-__all__ = ["solve", "solve_at_chosen_ridge", "solve_mean_field"]
-
 
 def solve(
     arguments: argparse.Namespace,

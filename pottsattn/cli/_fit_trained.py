@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from pottsattn.fitting.penalty import Penalty, Ridge
     from pottsattn.fitting.result import FitResult
 
-__all__ = ["NETWORK_TEXTS", "train", "with_gap_policy"]
-
 DEFAULT_STEPS = {"attention": 300, "transformer": 3000}
 NETWORK_TEXTS = {
     "attention": ("NAME", "attention: free or softmax"),

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
-__all__ = ["add_options", "given", "option_of"]
-
 TYPES: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str}
 NO_NAMES: Mapping[str, str] = {}
 

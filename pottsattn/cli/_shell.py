@@ -21,30 +21,6 @@ if TYPE_CHECKING:
     from pottsattn.data.sequence_file import SequenceFile
     from pottsattn.figures.choice import FigureOptions
 
-__all__ = [
-    "DATA_HELP",
-    "DONE",
-    "INTERRUPTED",
-    "NOT_CONVERGED",
-    "WRONG_INPUT",
-    "Parser",
-    "add_command",
-    "add_data_options",
-    "add_distance_options",
-    "bar",
-    "check_output",
-    "check_outputs",
-    "figure_options",
-    "in_options",
-    "peak_memory_bytes",
-    "read_data",
-    "read_like",
-    "say",
-    "say_source",
-    "write_outputs",
-    "written_files",
-]
-
 DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz)"
 OTHER_NAMES = {  # of arguments on the command line, beyond n_heads: --heads
     "alphas": "alpha",

@@ -9,8 +9,6 @@ from typing import Any
 from pottsattn._core.storage import file_format, open_hdf5
 from pottsattn.cli._shell import DONE, add_command, say
 
-__all__ = ["add_parser"]
-
 PAPERS = {
     "attention": "R. Rende, F. Gerace, A. Laio, S. Goldt, Mapping of attention mechanisms to a "
     "generalized Potts model, Phys. Rev. Research 6, 023057 (2024)",

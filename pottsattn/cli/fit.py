@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from pottsattn.fitting.masked.network_fit import NetworkFit
     from pottsattn.fitting.result import FitResult
 
-__all__ = ["add_parser"]
-
 # Which methods take an option: those of the value that it is a field of.
 KINDS: dict[type, tuple[str, ...]] = {
     Ridge: MINIMIZES,

@@ -9,8 +9,6 @@ from pottsattn._core.storage import content_hash, open_hdf5
 from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import DONE, add_command, add_data_options, read_data, say
 
-__all__ = ["add_parser"]
-
 SIZES = ("length", "states", "sequences", "method")
 ONLY_PLANNED = ("length", "sequences", "method", "heads", "symmetric", "color_similarity")
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pottsattn.instances.data import InstanceData
     from pottsattn.instances.result import InstanceRun
 
-__all__ = ["add_parser"]
-
 # Options of one source of instances only, with their defaults.
 OF_MIXTURES: dict[str, Any] = {
     "classes": 8,

@@ -37,8 +37,6 @@ from pottsattn.cli import (
 )
 from pottsattn.cli._shell import INTERRUPTED, WRONG_INPUT, Parser, in_options
 
-__all__ = ["build_parser", "main"]
-
 MAIN_PATH = (demo, sample, fit, compare, theory, contacts, plan, plot, report)
 MORE = (
     example,

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from pottsattn.fitting.result import FitResult
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
     """Add the command."""

@@ -19,8 +19,6 @@ from pottsattn.cli._shell import (
     say_source,
 )
 
-__all__ = ["add_parser"]
-
 TABLE_SUFFIX = ".csv"
 
 

@@ -17,8 +17,6 @@ from pottsattn.cli._shell import (
 if TYPE_CHECKING:
     from pottsattn.sampling.result import SampleResult
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
@@ -112,8 +110,8 @@ def _sample(arguments: argparse.Namespace) -> int:
 
     from pottsattn.data.reading import read_dataset
     from pottsattn.files import build_model, read_labels
-    from pottsattn.sampling.sampler import Schedule, Tempering, sample_to_file
-    from pottsattn.sampling.schedule import N_LADDERS
+    from pottsattn.sampling.sampler import sample_to_file
+    from pottsattn.sampling.schedule import N_LADDERS, Schedule, Tempering
 
     check_output(arguments.out, arguments.model, arguments.edges, arguments.initial)
     generator = np.random.default_rng(arguments.seed)

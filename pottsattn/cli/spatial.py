@@ -23,9 +23,6 @@ from pottsattn.spatial.recipe import SpatialRecipe
 if TYPE_CHECKING:
     from pottsattn.spatial.areas import PatchAreas
 
-__all__ = ["add_parser"]
-
-
 NAMES = {
     "max_steps": "steps",
     "mask_fraction": "mask-ratio",

@@ -17,8 +17,6 @@ from pottsattn.cli._shell import (
     say,
 )
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
     """Add the command."""

@@ -16,8 +16,6 @@ from pottsattn.cli._shell import (
     written_files,
 )
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
     """Add the command."""

@@ -7,8 +7,6 @@ from typing import Any
 
 from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, bar, check_output, say
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: Any) -> None:
     """Add the command of this module."""

@@ -10,8 +10,6 @@ from pottsattn._core.storage import check_writable
 from pottsattn._core.validate import InputError, check_choice
 from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, say
 
-__all__ = ["add_parser"]
-
 CURVE_SUFFIXES = (".h5", ".hdf5", ".csv")
 
 

@@ -39,8 +39,6 @@ from pottsattn.fitting.pseudolikelihood.rows_full import FullRows
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
 from pottsattn.fitting.selection import curvature
 
-__all__ = ["MemoryPlan", "PlannedFit", "Stage", "check_memory"]
-
 # Measured, with Python 3.11 on Linux; all are peaks of the resident memory.
 LIBRARIES = 160 << 20  # Python, NumPy, Numba with its kernels on disk; compiling takes 60 MiB more
 SOLVERS, TORCH = 20 << 20, 170 << 20  # libraries of a method

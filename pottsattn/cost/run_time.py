@@ -39,8 +39,6 @@ from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.pseudolikelihood.solver import Solver
 
-__all__ = ["RunTime", "plan_time"]
-
 TYPICAL = {"plm": 24, "symmetric": 26, "factored": 14, "heads": 80}  # heads: times the root of H
 WITHIN = {"plm": 3, "symmetric": 3, "factored": 3, "heads": 8, "mf": 3}  # factors
 NUMBERS, MOST_SITES = 1 << 20, 150  # couplings and sites of a pilot

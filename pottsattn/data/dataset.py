@@ -29,8 +29,6 @@ from pottsattn.model.potts import PottsModel
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SequenceDataset", "read_names"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SequenceDataset(WeightedSequences):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["example_alignment"]
-
 
 def example_alignment() -> Path:
     """Return the path of the example alignment, a gzip-compressed FASTA file.

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.validate import InputError, check_at_least
 
-__all__ = ["digits", "from_patches", "read_images", "to_patches"]
-
 Array = NDArray[np.float64]
 SUFFIXES = (".png", ".jpg", ".jpeg")
 

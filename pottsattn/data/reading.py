@@ -21,8 +21,6 @@ from pottsattn.data.alignment.records import FORMATS, alignment_format
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.weights import check_weights_path, read_weights
 
-__all__ = ["read_dataset", "read_like", "weights_of"]
-
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
 

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from pottsattn._core.validate import InputError, check_generator, check_kind, check_positive
 from pottsattn.data.dataset import SequenceDataset
 
-__all__ = ["cluster_bootstrap", "cluster_labels", "split", "uncorrelated_columns"]
-
 
 def cluster_bootstrap(
     dataset: SequenceDataset,

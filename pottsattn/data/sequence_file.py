@@ -27,8 +27,6 @@ from pottsattn.model.potts import PottsModel
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SequenceFile"]
-
 CACHE_BYTES = 1 << 26
 CONTIGUOUS_BYTES = 1 << 20  # read at once from a file without chunks
 NOT_PICKLED = ("_handle", "weights", "model")  # read again where they are needed: may be large

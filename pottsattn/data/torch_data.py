@@ -15,8 +15,6 @@ from torch.utils.data import Dataset, Sampler
 from pottsattn._core.validate import InputError, check_at_least, check_kind
 from pottsattn.data.sequence_file import SequenceFile
 
-__all__ = ["ChunkShuffle", "TorchSequences"]
-
 INDICES_AT_ONCE = 1 << 16  # as Python integers, which take more memory than the sequences
 
 

@@ -16,8 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from pottsattn._core.storage import write_csv, write_whole
 from pottsattn._core.validate import InputError, check_array, check_weights
 
-__all__ = ["WeightedSequences", "check_weights_path", "read_weights", "write_weights"]
-
 SUFFIXES = (".csv", ".txt", ".npy")
 
 

@@ -24,24 +24,16 @@ from pottsattn.fitting.masked.settings import AttentionConfig
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.ensembles import sk_potts
-from pottsattn.sampling.sampler import SampleResult, sample
+from pottsattn.sampling.result import SampleResult
+from pottsattn.sampling.sampler import sample
 from pottsattn.studies.sweep.against_theory import Deviation, deviations
 from pottsattn.studies.sweep.one_fit import sweep_row
 from pottsattn.studies.sweep.table import SweepRow, SweepTable
 from pottsattn.studies.sweep.tasks import ESTIMATOR_OF
-from pottsattn.theory.curve import LearningCurve, learning_curve
+from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.optimum import optimal_ridge
+from pottsattn.theory.result import LearningCurve
 from pottsattn.training.recipe import Recipe
-
-__all__ = [
-    "CURVE_ALPHAS",
-    "METHODS",
-    "TRAINING_STEPS",
-    "DemoResult",
-    "Example",
-    "Settings",
-    "run_job",
-]
 
 METHODS = ("factored", "attention", "plm")
 RIDGE_KINDS = ("fixed", "optimal")

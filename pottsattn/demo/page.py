@@ -29,9 +29,7 @@ from pottsattn.figures.training import plot_history
 from pottsattn.pages.page import Section, Table, write_page
 from pottsattn.studies.sweep.against_theory import Deviation
 from pottsattn.studies.sweep.table import SweepTable
-from pottsattn.theory.curve import LearningCurve
-
-__all__ = ["write_demo_page"]
+from pottsattn.theory.result import LearningCurve
 
 
 def write_demo_page(out: Path, result: DemoResult) -> None:

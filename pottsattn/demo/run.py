@@ -10,8 +10,6 @@ from pottsattn._core.validate import InputError
 from pottsattn.demo.job import DemoResult, Settings, run_job
 from pottsattn.demo.page import write_demo_page
 
-__all__ = ["run_demo"]
-
 
 def run_demo(
     folder: str | Path,

@@ -35,8 +35,6 @@ from pottsattn.fitting.losses import site_losses
 from pottsattn.fitting.penalty import DEFAULT_RIDGE, FIELDS_L2, Penalty
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
-__all__ = ["CONVENTIONS", "default_strengths", "objective_in", "penalty_from", "penalty_to"]
-
 Array = NDArray[np.float64]
 SYMMETRY_TOLERANCE = 1e-6  # of the largest coupling
 

@@ -20,8 +20,6 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.exchange.plmc_file import write_plmc
 from pottsattn.fitting.result import FitResult
 
-__all__ = ["FORMATS", "NEEDS_DATA", "export", "write_sequences"]
-
 Path = str | os.PathLike[str]
 NEEDS_DATA = ("plmc",)
 

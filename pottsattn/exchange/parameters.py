@@ -16,8 +16,6 @@ from pottsattn.exchange.plmc_file import read_plmc
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["Parameters", "initial_parameters", "read_parameters"]
-
 Array = NDArray[np.float64]
 HDF5_START, ZIP_START = b"\x89HDF", b"PK\x03\x04"
 

@@ -32,8 +32,6 @@ from pottsattn.exchange.conventions import penalty_to
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["PlmcFile", "read_plmc", "write_plmc"]
-
 Array = NDArray[np.float64]
 INTEGER, REAL = np.dtype("<i4"), np.dtype("<f4")
 COUNTS = ("length", "n_states", "n_used", "n_skipped", "n_iterations")

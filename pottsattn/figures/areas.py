@@ -14,8 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from pottsattn.figures.style import BLUE, GRAY, ORANGE, new_figure
 from pottsattn.spatial.potts_training import PottsAreaTraining
 
-__all__ = ["plot_area_map", "plot_area_shares"]
-
 Array = NDArray[np.float64]
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 

@@ -11,8 +11,6 @@ from pottsattn._core.validate import InputError
 from pottsattn.figures.style import BLUE, GRAY, GREEN, ORANGE, VERMILLION, new_figure
 from pottsattn.studies.bridge.result import Bridge, MaskedFit
 
-__all__ = ["plot_bridge"]
-
 STYLES = {
     "fresh": {"color": BLUE, "marker": "o", "label": "fresh masks"},
     "static": {

@@ -16,8 +16,6 @@ from pottsattn.sampling.diagnostics import split_r_hat
 from pottsattn.sampling.result import DISAGREEMENT
 from pottsattn.sampling.traces import StoredTraces
 
-__all__ = ["figure_chains", "plot_autocorrelation", "plot_halves", "plot_traces"]
-
 Array = NDArray[np.float64]
 OBSERVABLES = {"energy": "energy per site ($k_\\mathrm{B}T$)", "overlap": "overlap with a sequence"}
 STYLES = {

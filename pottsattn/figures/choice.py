@@ -40,8 +40,6 @@ from pottsattn.sampling.traces import has_traces, read_traces
 from pottsattn.studies.sweep.against_theory import curves_for, deviations, finite_size_fits
 from pottsattn.studies.sweep.table import OBSERVABLES, SweepTable
 
-__all__ = ["FigureOptions", "check_length", "choose_figure", "figure_for"]
-
 Loaded = Mapping[str, Mapping[str, Any]]
 
 

@@ -24,8 +24,6 @@ from pottsattn.figures.style import (
 )
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
-__all__ = ["figure_heads", "plot_contact_map", "plot_precision"]
-
 Array = NDArray[np.float64]
 STYLES = tuple(
     (color, line)

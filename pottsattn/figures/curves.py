@@ -30,15 +30,7 @@ from pottsattn.figures.style import (
 )
 from pottsattn.studies.sweep.table import SweepMean, SweepPoint, SweepTable
 from pottsattn.studies.sweep.tasks import ESTIMATOR_OF
-from pottsattn.theory.curve import LearningCurve
-
-__all__ = [
-    "figure_learning_curves",
-    "mask_colors",
-    "masks_of",
-    "plot_learning_curves",
-    "point_style",
-]
+from pottsattn.theory.result import LearningCurve
 
 ESTIMATOR_LINES = {
     "factored": {"color": BLUE, "linestyle": "-"},

@@ -12,8 +12,6 @@ from pottsattn.analysis.moments import Agreement, MomentComparison
 from pottsattn.analysis.scoring import MutationScan
 from pottsattn.figures.style import BLUE, GRAY, VERMILLION, new_figure
 
-__all__ = ["figure_moments", "figure_mutations", "plot_agreement", "plot_mutations"]
-
 Array = NDArray[np.float64]
 LABELED_SITES = 60  # more columns than that are numbered every tenth
 

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.figures.style import BLUE, GRAY, VERMILLION, new_figure
 
-__all__ = ["plot_couplings", "plot_ridge_path", "plot_scores", "plot_site_frequencies"]
-
 Array = NDArray[np.float64]
 
 

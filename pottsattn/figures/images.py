@@ -14,8 +14,6 @@ from pottsattn._core.validate import InputError
 from pottsattn.figures.style import VERMILLION, new_figure
 from pottsattn.spatial.image_training import ImageAttention
 
-__all__ = ["figure_image_attention", "plot_image_attention"]
-
 COLOR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
 
 

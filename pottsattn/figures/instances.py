@@ -24,19 +24,6 @@ from pottsattn.figures.style import (
 )
 from pottsattn.instances.result import InstanceRun
 
-__all__ = [
-    "figure_attention_by_class",
-    "figure_run",
-    "figure_instance_runs",
-    "figure_training_lengths",
-    "plot_class_attention",
-    "plot_embeddings",
-    "plot_feature_spread",
-    "plot_loss",
-    "plot_mask_fractions",
-    "plot_training_lengths",
-]
-
 SCORES = {
     "linear_probe": "linear probe",
     "knn": "nearest neighbors",

@@ -8,8 +8,6 @@ from matplotlib.axes import Axes
 from pottsattn.figures.style import BLUE, GRAY, GREEN, VERMILLION, new_figure, reference_line
 from pottsattn.studies.plan.result import Plan
 
-__all__ = ["plot_plan"]
-
 COLORS = {"factored": BLUE, "heads": GREEN, "plm": VERMILLION}
 MARKERS = {"factored": "o", "heads": "s", "plm": "^"}
 

@@ -12,8 +12,6 @@ from pottsattn.figures.style import GRAY, new_figure
 from pottsattn.studies.sweep.against_theory import FiniteSizeFit
 from pottsattn.studies.sweep.table import SweepPoint
 
-__all__ = ["figure_finite_size"]
-
 
 def figure_finite_size(fits: Sequence[FiniteSizeFit], *, separate: bool = False) -> list[Axes]:
     """Return the panels of deviations from theory against 1 / L, with the fitted slope / L.

@@ -23,16 +23,6 @@ from pottsattn.figures.style import (
 from pottsattn.spatial.areas import GLOBAL, PatchAreas
 from pottsattn.spatial.run import SpatialRun
 
-__all__ = [
-    "figure_attention_maps",
-    "figure_objectives",
-    "figure_run",
-    "figure_spatial_runs",
-    "plot_attention_courses",
-    "plot_correlations",
-    "plot_gaps",
-]
-
 NAMES = {"mae": "masked reconstruction", "contrastive": "contrastive"}
 CORRELATIONS = {
     "phi_own_global": ("own area, global query", BLUE, "-"),

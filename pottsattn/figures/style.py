@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from pottsattn._core.storage import write_whole
 from pottsattn._core.validate import InputError
 
-__all__ = ["check_figure_path", "new_figure", "reference_line", "save_figure", "share_limits"]
-
 Array = NDArray[np.float64]
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, GRAY = (

@@ -20,8 +20,6 @@ from pottsattn.figures.style import (
 )
 from pottsattn.fitting.record import History
 
-__all__ = ["plot_histories", "plot_history"]
-
 CYCLE = (BLUE, VERMILLION, GREEN, ORANGE, SKY, GRAY)
 
 

@@ -11,14 +11,6 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.model.couplings import LOGITS_BLOCK, Couplings, sequence_blocks
 from pottsattn.model.potts import log_softmax, own_log_p
 
-__all__ = [
-    "losses_bytes",
-    "mean_and_error",
-    "sequence_losses",
-    "site_losses",
-    "squared_error",
-]
-
 Array = NDArray[np.float64]
 
 

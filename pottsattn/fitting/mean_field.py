@@ -31,8 +31,6 @@ from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["DEFAULT_PSEUDOCOUNT", "fit_mean_field", "solving_bytes"]
-
 Array = NDArray[np.float64]
 DEFAULT_PSEUDOCOUNT = 0.5
 

@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from pottsattn._core.validate import InputError, check_at_least, check_choice
 
-__all__ = [
-    "COLOR_SIMILARITIES",
-    "FACTORED",
-    "FIELDS",
-    "METHODS",
-    "MINIMIZES",
-    "SOLVED",
-    "TRAINED",
-    "check_heads",
-]
-
 SOLVED = ("plm", "factored")  # pseudo-likelihood, to its optimum
 TRAINED = ("attention", "transformer")  # networks, by steps
 FACTORED = ("factored", "attention")  # J_ij = sum_h A^h_ij U^h

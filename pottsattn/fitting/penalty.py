@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from pottsattn.data.dataset import SequenceDataset
     from pottsattn.data.sequence_file import SequenceFile
 
-__all__ = ["DEFAULT_RIDGE", "FIELDS_L2", "Penalty", "Ridge", "penalty_or_ridge"]
-
 DEFAULT_RIDGE = 0.2  # on an alignment about CCMpred's 0.2 (L - 1)
 FIELDS_L2 = 0.01
 

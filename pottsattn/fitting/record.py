@@ -23,8 +23,6 @@ from pottsattn.fitting.penalty import Penalty
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["FitRecord", "History"]
-
 Array = NDArray[np.float64]
 OF_DATA = {"of": "data"}  # entries that say what the data are, not how the fit went
 # How a value of each type is read from an attribute of a file; numbers that are not given are -1.

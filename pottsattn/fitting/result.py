@@ -19,8 +19,6 @@ from pottsattn.fitting.record import FitRecord
 from pottsattn.model.couplings import Couplings
 from pottsattn.model.potts import PottsModel, log_softmax, read_couplings, write_couplings
 
-__all__ = ["CouplingErrors", "FitResult"]
-
 Array = NDArray[np.float64]
 
 

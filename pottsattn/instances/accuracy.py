@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.validate import InputError
 
-__all__ = ["Accuracy", "accuracy"]
-
 
 @dataclass(frozen=True)
 class Accuracy:

@@ -15,8 +15,6 @@ from pottsattn._core.validate import InputError, check_at_least, check_choice, c
 from pottsattn.data.images import digits, read_images, to_patches
 from pottsattn.instances.mixtures import PottsMixture, field_mixture, gauge_mixture
 
-__all__ = ["MIXTURES", "InstanceData", "digit_data", "mixture_data", "read_data"]
-
 MIXTURES = {"fields": field_mixture, "gauge": gauge_mixture}
 PROBE_TRAIN, PROBE_TEST = 3000, 1000  # labeled instances, where there are so many
 ARRAYS = ("sequences", "images", "patches")

@@ -23,8 +23,6 @@ from torch import Tensor, nn
 
 from pottsattn.instances.settings import EncoderConfig
 
-__all__ = ["Encoder", "encode"]
-
 TOKEN_SCALE = 0.02  # standard deviation of the class token at the start
 EMBEDDING_SCALE = 1.0  # of states and positions: unit variance, as what a layer norm gives
 AT_ONCE = 256  # instances that are encoded together where no gradient is needed

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["byol", "infonce"]
-
 
 def byol(predictions: Tensor, targets: Tensor) -> Tensor:
     """Return the mean squared distance of directions.

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.validate import InputError, check_at_least, check_nonnegative
 
-__all__ = ["n_visible", "visible_tokens"]
-
 ROUNDING = 1e-9  # 10 * (1 - 0.9) is 0.9999... in floating point
 
 

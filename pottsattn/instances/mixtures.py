@@ -40,14 +40,6 @@ from pottsattn.sampling.schedule import Schedule
 if TYPE_CHECKING:
     import h5py
 
-__all__ = [
-    "LabeledSequences",
-    "PottsMixture",
-    "field_mixture",
-    "gauge_mixture",
-    "union_of_cycles",
-]
-
 Array = NDArray[np.float64]
 Rng = np.random.Generator | int | None
 MOST_CHAINS = 4096  # per class at once; more sequences are kept 20 sweeps apart

@@ -23,18 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 from pottsattn._core.validate import InputError, check_array, check_at_least, check_sequences
 from pottsattn.instances.accuracy import Accuracy, accuracy
 
-__all__ = [
-    "ProbeScores",
-    "RSquared",
-    "evaluate",
-    "feature_spread",
-    "field_r2",
-    "linear_probe",
-    "nearest_neighbor_probe",
-    "raw_linear_probe",
-    "token_linear_probe",
-]
-
 Array = NDArray[np.float64]
 LINEAR_L2 = 1e-4
 FIELD_RIDGE = 1e-3  # of standardized tokens, per sample

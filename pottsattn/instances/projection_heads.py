@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from pottsattn.instances.settings import HeadConfig
 
-__all__ = ["make_predictor", "make_projector"]
-
 
 def make_projector(
     width: int, config: HeadConfig, generator: torch.Generator | None = None

@@ -22,8 +22,6 @@ from pottsattn.instances.settings import EncoderConfig, TrainingConfig
 from pottsattn.instances.steps import EncoderObjective
 from pottsattn.instances.training import TrainedEncoder, as_inputs, train_encoder
 
-__all__ = ["random_encoder", "train_masked_tokens", "train_supervised"]
-
 Rng = np.random.Generator | int | None
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pottsattn.instances.encoder import Encoder
     from pottsattn.instances.mixtures import PottsMixture
 
-__all__ = ["EncoderHistory", "InstanceRun"]
-
 UNKNOWN = -1  # stored in the place of a label
 
 

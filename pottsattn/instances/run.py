@@ -33,8 +33,6 @@ from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConf
 from pottsattn.instances.training import TrainedEncoder, as_inputs, pretrain
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
 
-__all__ = ["REFERENCES", "encoder_config_for", "run_instances"]
-
 REFERENCES = ("random", "supervised", "masked")
 
 

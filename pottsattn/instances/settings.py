@@ -18,8 +18,6 @@ from pottsattn._core.validate import (
 )
 from pottsattn.training.recipe import FullRecipe
 
-__all__ = ["EncoderConfig", "HeadConfig", "PretrainConfig", "TrainingConfig"]
-
 ENCODER_PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"width": 32, "n_layers": 2, "n_heads": 4, "feedforward_ratio": 2},
     "vit-base": {

@@ -24,8 +24,6 @@ from pottsattn.instances.result import EncoderHistory
 from pottsattn.training.recipe import FullRecipe
 from pottsattn.training.workers import Workers
 
-__all__ = ["EncoderObjective", "EncoderTraining", "rng_of"]
-
 # A feature spread below both, of 1 and of that at the start, is a collapse: with few numbers in a
 # patch all vectors are close to their positions at first.
 COLLAPSED, OF_THE_START = 0.05, 0.5

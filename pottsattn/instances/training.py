@@ -47,14 +47,6 @@ from pottsattn.instances.steps import EncoderObjective, EncoderTraining
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import Workers, choose_device, join_workers, limit_threads
 
-__all__ = [
-    "InstanceObjective",
-    "TrainedEncoder",
-    "as_inputs",
-    "pretrain",
-    "train_encoder",
-]
-
 Make = Callable[[torch.Generator, Workers], EncoderObjective]
 
 

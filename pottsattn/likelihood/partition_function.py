@@ -27,8 +27,6 @@ from pottsattn.sampling.engine import Chains, build_engine, random_streams
 from pottsattn.sampling.runs import PlainRun, Workers
 from pottsattn.sampling.schedule import Schedule
 
-__all__ = ["LogPartition", "integrate_log_partition", "log_partition"]
-
 ORDER = 24  # of the rule; it has one node more
 N_CHAINS = 96  # at every node
 N_WARMUP = 100

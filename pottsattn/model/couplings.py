@@ -22,15 +22,6 @@ from numpy.typing import NDArray
 
 from pottsattn.model.graph import NeighborLists
 
-__all__ = [
-    "Couplings",
-    "average_product_correction",
-    "frobenius_score",
-    "inner_product",
-    "sequence_blocks",
-    "zero_sum_projector",
-]
-
 Array = NDArray[np.float64]
 LOGITS_BLOCK = 1 << 22  # numbers per block of sequences: 32 MB of float64 work space
 

@@ -25,8 +25,6 @@ from pottsattn.model.couplings import Couplings, zero_sum_projector
 from pottsattn.model.graph import NeighborLists
 from pottsattn.model.potts import PottsModel
 
-__all__ = ["ENSEMBLES", "chain", "generalized", "lattice_2d", "sk_potts"]
-
 Rng = np.random.Generator | int | None
 
 

@@ -23,16 +23,6 @@ from pottsattn._core.validate import (
 )
 from pottsattn.model.potts import PottsModel
 
-__all__ = [
-    "ChainSolution",
-    "Enumeration",
-    "TorusSolution",
-    "all_states",
-    "enumerate_states",
-    "solve_chain",
-    "solve_torus",
-]
-
 Array = NDArray[np.float64]
 MAX_ENUMERATED = 1_000_000
 MAX_ROW_STATES = 4096  # the transfer matrix of a lattice then takes 128 MB

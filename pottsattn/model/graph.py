@@ -20,8 +20,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.validate import InputError, check_at_least
 
-__all__ = ["NeighborLists", "check_edges", "read_edges"]
-
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 PAIRS_BLOCK = 1 << 20  # pairs times sequences looked up at once: 8 MB of indices

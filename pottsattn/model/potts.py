@@ -32,8 +32,6 @@ from pottsattn.model.graph import NeighborLists, check_edges
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["PottsModel", "log_softmax", "own_log_p", "read_couplings", "write_couplings"]
-
 Array = NDArray[np.float64]
 SYMMETRY_TOLERANCE = 1e-6
 WRITTEN_AS_ARRAY = 1024  # largest length of a sparse model whose file holds (L, L) interactions

@@ -16,8 +16,6 @@ from pottsattn.pages.page import Section, write_page
 from pottsattn.pages.spatial import spatial_sections
 from pottsattn.pages.sweep import sweep_sections, sweep_summary
 
-__all__ = ["write_report"]
-
 
 def write_report(
     path: str | os.PathLike[str],

@@ -13,8 +13,6 @@ from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.pages.page import Section, Table
 
-__all__ = ["fit_sections"]
-
 
 def fit_sections(
     fits: Mapping[str, FitResult | NetworkFit],

@@ -10,8 +10,6 @@ from pottsattn.instances.probes import ProbeScores
 from pottsattn.instances.result import InstanceRun
 from pottsattn.pages.page import Section, Table
 
-__all__ = ["instance_sections"]
-
 COLUMNS = {
     "linear_probe": "linear probe",
     "knn": "nearest neighbors",

@@ -13,8 +13,6 @@ from matplotlib.axes import Axes
 
 from pottsattn._core.storage import write_whole
 
-__all__ = ["Section", "Table", "write_page"]
-
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.55 system-ui, sans-serif; color: #1b1f24; background: #fff;

@@ -13,8 +13,6 @@ from pottsattn.figures.spatial import (
 from pottsattn.pages.page import Section, Table
 from pottsattn.spatial.run import SpatialRun
 
-__all__ = ["spatial_sections"]
-
 COLUMNS = {
     "information_gap": "gap",
     "own_attention_global": "own, global",

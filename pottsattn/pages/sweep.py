@@ -21,9 +21,7 @@ from pottsattn.studies.sweep.against_theory import (
     judge,
 )
 from pottsattn.studies.sweep.table import SweepPoint, SweepTable
-from pottsattn.theory.curve import LearningCurve
-
-__all__ = ["sweep_sections", "sweep_summary"]
+from pottsattn.theory.result import LearningCurve
 
 OBSERVABLES = {"test_loss": "test loss", "coupling_error": "coupling error"}
 MASKS_NOTE = (

@@ -14,19 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.validate import InputError, check_array, check_choice
 
-__all__ = [
-    "CRITERIA",
-    "Diagnosis",
-    "TwoStartCheck",
-    "WarmupSuggestion",
-    "autocorrelation_function",
-    "autocorrelation_time",
-    "diagnose",
-    "split_r_hat",
-    "suggest_warmup",
-    "two_start_check",
-]
-
 Array = NDArray[np.float64]
 Trace = NDArray[np.floating[Any]]
 WINDOW = 5.0  # the sum is cut at the first lag above WINDOW times the time itself

@@ -20,8 +20,6 @@ from pottsattn.sampling.kernels_cluster import sweep_swendsen_wang, sweep_wolff
 from pottsattn.sampling.kernels_lanes import sweep_lanes
 from pottsattn.sampling.tables import bin_tables, lane_tables, row_tables
 
-__all__ = ["MOVES", "Chains", "Engine", "build_engine", "random_streams"]
-
 MOVES = ("heat-bath", "metropolis", "swendsen-wang", "wolff")
 MAX_GROUPS = 4
 BINS_PER_CALL = 8  # chains, so that threads cost little

@@ -33,8 +33,6 @@ from pottsattn.sampling.schedule import Schedule, Tempering
 from pottsattn.sampling.tempering import TemperedRun, tune_ladder
 from pottsattn.theory.ensemble import warn_outside_safe_zone
 
-__all__ = ["Job"]
-
 SEGMENT_SECONDS = 0.25  # of work between looks at the recorder
 SEGMENT_BYTES = 1 << 24
 MOST_DOUBLINGS = 6  # of the thinning, in the search for enough independent sequences

@@ -21,8 +21,6 @@ from pottsattn.sampling.result import DISAGREEMENT, SampleResult
 from pottsattn.sampling.runs import warmup_pieces
 from pottsattn.sampling.schedule import Schedule
 
-__all__ = ["Criterion", "check_two_starts", "judge", "judge_warmup"]
-
 FEWEST_TO_JUDGE = 20  # kept sequences per chain; split-R-hat of fewer is mostly noise
 MOST_ROUNDS_JUDGED = 32  # kept after the warm-up, when the warm-up is judged
 REMEDY = "raise warmup and thin, or use tempering"

@@ -38,8 +38,6 @@ from pottsattn._core.simd.vectors import (
 from pottsattn._core.threads import njit
 from pottsattn.sampling.kernels_random import draw_word, unit_float
 
-__all__ = ["row_kernel", "sweep_bins"]
-
 REFRESH = 32  # sweeps between fresh bins: rounding of the increments does not pile up
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 LARGEST_GAIN = np.float32(60.0)  # e^60 leaves room for the sum of the weights

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from pottsattn._core.threads import njit
 from pottsattn.sampling.kernels_random import draw_word
 
-__all__ = ["sweep_swendsen_wang", "sweep_wolff"]
-
 TWO_TO_32 = 2.0**32
 
 

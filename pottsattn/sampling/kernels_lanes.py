@@ -40,8 +40,6 @@ from pottsattn._core.simd.vectors import (
 from pottsattn._core.threads import njit
 from pottsattn.sampling.kernels_random import draw_words, unit_floats
 
-__all__ = ["sweep_lanes"]
-
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 

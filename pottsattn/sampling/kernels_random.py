@@ -21,8 +21,6 @@ from pottsattn._core.simd.vectors import (
 )
 from pottsattn._core.threads import njit
 
-__all__ = ["draw_word", "draw_words", "unit_float", "unit_floats"]
-
 HALF = np.float32(0.5)
 UNIT = np.float32(2.0**-32)
 

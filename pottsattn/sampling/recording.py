@@ -26,8 +26,6 @@ from pottsattn._core.threads import run_in_threads
 from pottsattn._core.validate import InputError
 from pottsattn.sampling.runs import Rounds
 
-__all__ = ["FileRecorder", "MemoryRecorder", "Recorder", "Traces"]
-
 CHUNK_BYTES = 1 << 20
 TRACE_VALUES = 1 << 22  # per observable, read back for the diagnostics
 PATIENCE = 1.0  # seconds between records, at least

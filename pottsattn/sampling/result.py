@@ -16,8 +16,6 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.sampling.diagnostics import Diagnosis, TwoStartCheck, WarmupSuggestion
 from pottsattn.sampling.tempering import TemperingReport
 
-__all__ = ["DISAGREEMENT", "SampleResult"]
-
 DISAGREEMENT = 1.1  # of split-R-hat, above which chains are said to disagree
 
 

@@ -18,8 +18,6 @@ from pottsattn._core.threads import run_in_threads
 from pottsattn.sampling.engine import Chains, Engine
 from pottsattn.sampling.schedule import Schedule
 
-__all__ = ["PlainRun", "Rounds", "Run", "Workers", "warmup_pieces"]
-
 SWEEPS_PER_CALL = 100  # between looks at Ctrl-C and the progress
 WARMUP_PIECES = 32  # energies are read at their ends
 

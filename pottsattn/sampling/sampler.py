@@ -22,8 +22,6 @@ from pottsattn.sampling.recording import FileRecorder, MemoryRecorder
 from pottsattn.sampling.result import SampleResult
 from pottsattn.sampling.schedule import Schedule, Tempering
 
-__all__ = ["SampleResult", "Schedule", "Tempering", "sample", "sample_to_file"]
-
 
 def sample(
     model: PottsModel,

@@ -8,8 +8,6 @@ from itertools import pairwise
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
 from pottsattn.sampling.engine import MOVES
 
-__all__ = ["N_LADDERS", "STARTS", "Schedule", "Tempering"]
-
 N_LADDERS = 8  # enough with `Tempering`: each is many chains
 STARTS = ("random", "ordered", "annealed", "two")
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from pottsattn._core.simd.vectors import LANES, PADDING, aligned_zeros
 from pottsattn.model.potts import PottsModel
 
-__all__ = ["BinTables", "LaneTables", "RowTables", "bin_tables", "lane_tables", "row_tables"]
-
 Floats = NDArray[np.float32]
 BANK = 4 * LANES  # rows a multiple of this apart would share cache sets
 

@@ -23,8 +23,6 @@ from pottsattn.sampling.kernels_random import draw_word, unit_float
 from pottsattn.sampling.runs import Rounds, Workers, warmup_pieces
 from pottsattn.sampling.schedule import Schedule, Tempering
 
-__all__ = ["TemperedRun", "TemperingReport", "tune_ladder"]
-
 Array = NDArray[np.float64]
 FIRST_RUNGS, MOST_RUNGS = 16, 128
 TUNING_LADDERS, TUNING_ROUNDS = 4, 4

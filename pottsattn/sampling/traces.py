@@ -14,8 +14,6 @@ from pottsattn._core.validate import InputError
 from pottsattn.sampling.diagnostics import MIN_SAMPLES, WINDOW, autocorrelation_function
 from pottsattn.sampling.recording import Traces
 
-__all__ = ["Autocorrelation", "StoredTraces", "has_traces", "read_traces"]
-
 MOST_CHAINS = 64
 MOST_VALUES = 1 << 20  # per observable
 

@@ -17,8 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.validate import InputError, check_at_least, check_generator
 
-__all__ = ["GLOBAL", "PatchAreas", "grid_areas", "random_areas"]
-
 GLOBAL = 0  # the label of the global area
 
 

@@ -41,8 +41,6 @@ from pottsattn.spatial.recipe import ImageRecipe
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device
 
-__all__ = ["ImageAttention", "train_on_images"]
-
 Array = NDArray[np.float64]
 TEST_SHARE = 0.3
 TEST_BATCH = 256

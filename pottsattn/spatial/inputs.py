@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from pottsattn._core.validate import InputError, check_nonnegative, check_positive
 from pottsattn.spatial.areas import PatchAreas
 
-__all__ = ["InputLaw", "PatchBatch"]
-
 
 @dataclass(frozen=True, eq=False)
 class PatchBatch:

@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = ["area_attention", "position_weights", "score_gradient"]
-
 Floats = NDArray[np.float64]
 
 

@@ -29,15 +29,6 @@ from torch import Tensor, nn
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
 from pottsattn.spatial.recipe import QUERIES
 
-__all__ = [
-    "SpatialAttention",
-    "SyntheticEmbeddings",
-    "contrastive_loss",
-    "draw_visible",
-    "reconstruction_loss",
-    "synthetic_embeddings",
-]
-
 
 class SpatialAttention(nn.Module):
     """Softmax attention between patches with the score e_p^T Q (M(X)_q + e_q).

@@ -21,8 +21,6 @@ from pottsattn.spatial.inputs import InputLaw
 from pottsattn.spatial.kernels_area_attention import position_weights
 from pottsattn.spatial.objectives import AreaLayer
 
-__all__ = ["MeanField"]
-
 N_STRATA = 6
 N_COUNTS = 3
 Floats = NDArray[np.float64]

@@ -23,16 +23,6 @@ from pottsattn.spatial.objectives import (
     reconstruction_step,
 )
 
-__all__ = [
-    "AttentionMeasures",
-    "Correlations",
-    "diversity",
-    "measure",
-    "mean_correlations",
-    "optimal_loss",
-    "rate_ratio",
-]
-
 DIVERSITY_INPUTS = 8  # per cluster: every pair of queries is compared
 
 

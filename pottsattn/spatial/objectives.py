@@ -25,15 +25,6 @@ from pottsattn.spatial.kernels_area_attention import (
     score_gradient,
 )
 
-__all__ = [
-    "AreaLayer",
-    "AttendedBatch",
-    "attend",
-    "contrastive_step",
-    "reconstruction_loss",
-    "reconstruction_step",
-]
-
 Floats = NDArray[np.float64]
 ALL = slice(None)
 

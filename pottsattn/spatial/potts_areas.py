@@ -39,16 +39,6 @@ from pottsattn.model.couplings import Couplings
 from pottsattn.model.potts import PottsModel
 from pottsattn.spatial.areas import GLOBAL
 
-__all__ = [
-    "INTERACTIONS",
-    "AreaShare",
-    "area_correlation",
-    "area_model",
-    "check_areas",
-    "ordering_coupling",
-    "own_area_share",
-]
-
 Array = NDArray[np.float64]
 INTERACTIONS = ("equal", "gaussian")
 

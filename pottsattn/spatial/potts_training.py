@@ -25,8 +25,6 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.spatial.potts_areas import AreaShare, check_areas, own_area_share
 from pottsattn.training.recipe import Recipe
 
-__all__ = ["PottsAreaTraining", "train_potts_areas"]
-
 Array = NDArray[np.float64]
 ENTRIES = 40  # of the trace, evenly spaced in the logarithm of the step
 

@@ -15,8 +15,6 @@ from pottsattn._core.validate import (
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.inputs import InputLaw
 
-__all__ = ["MASKS", "OBJECTIVES", "QUERIES", "ImageRecipe", "SpatialRecipe"]
-
 OBJECTIVES = ("mae", "contrastive")
 MASKS = ("sampled", "mean-field")
 QUERIES = ("position", "content")

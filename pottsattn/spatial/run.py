@@ -16,8 +16,6 @@ from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, write_cs
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.objectives import AreaLayer
 
-__all__ = ["AttentionMaps", "PhaseTimes", "SpatialHistory", "SpatialRun"]
-
 Floats = NDArray[np.float64]
 NAMES = {"n_steps": "max_steps", "mask_ratio": "mask_fraction"}  # in older files, and now
 

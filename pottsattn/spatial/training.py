@@ -33,8 +33,6 @@ from pottsattn.spatial.recipe import SpatialRecipe
 from pottsattn.spatial.run import AttentionMaps, SpatialHistory, SpatialRun
 from pottsattn.training.steps import take_steps
 
-__all__ = ["train_areas"]
-
 TRAINING, EVALUATION, RATES, STRATA, START = range(5)  # streams of a seed
 EVALUATION_INPUTS = 64  # per cluster
 N_LOCAL_MAPS = 3

@@ -21,8 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 from pottsattn._core.validate import InputError
 from pottsattn.theory.tracing import check_ridges, check_task, solvers_of
 
-__all__ = ["Branches", "solution_branches"]
-
 SAME = 1e-6  # largest difference of log(m, q, V) between two computations of one solution
 RIDGE_STEPS = (1e3, 1e2, 10.0, 1.0)
 ROUTES = ("cold", "rising alpha", "falling alpha", "falling ridge", "rising ridge")

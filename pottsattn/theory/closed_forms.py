@@ -24,14 +24,6 @@ from pottsattn._core.validate import (
 from pottsattn.theory.ensemble import check_paramagnetic
 from pottsattn.theory.readout import mean_error
 
-__all__ = [
-    "bayes_error",
-    "best_static_mask_fraction",
-    "large_alpha_coupling_error",
-    "large_alpha_excess",
-    "static_mask_excess",
-]
-
 Array = NDArray[np.float64]
 
 

@@ -14,9 +14,7 @@ from numpy.typing import ArrayLike
 
 from pottsattn._core.validate import InputError
 from pottsattn.theory.result import LearningCurve
-from pottsattn.theory.tracing import bayes_loss, check_ridges, check_task, trace
-
-__all__ = ["LearningCurve", "bayes_loss", "learning_curve"]
+from pottsattn.theory.tracing import check_ridges, check_task, trace
 
 
 def learning_curve(

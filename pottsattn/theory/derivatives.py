@@ -25,8 +25,6 @@ from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.readout import mean_loss
 from pottsattn.theory.tracing import check_ridges, check_task, solvers_of
 
-__all__ = ["LossSlopes", "loss_slopes"]
-
 Array = NDArray[np.float64]
 
 STEP = 3e-4  # of logarithms: truncation and rounding both near 1e-8

@@ -29,13 +29,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.validate import ConvergenceWarning
-from pottsattn.theory.curve import bayes_loss
 from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.equations.student import ensemble_student
 from pottsattn.theory.optimum import optimal_ridge
 from pottsattn.theory.readout import mean_loss
-
-__all__ = ["EffectiveEnsemble", "MeasuredLoss", "fit_effective", "fit_matched", "residuals"]
+from pottsattn.theory.tracing import bayes_loss
 
 Array = NDArray[np.float64]
 TEST_SCALE, TRAIN_SCALE = 0.003, 0.009  # how far theory may be off, over the baseline

@@ -28,15 +28,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.validate import InputError, check_at_least, check_nonnegative
 
-__all__ = [
-    "PhaseZone",
-    "Spectrum",
-    "check_paramagnetic",
-    "phase_zone",
-    "susceptibility_spectrum",
-    "warn_outside_safe_zone",
-]
-
 MAX_CHEBYSHEV_NODES = 4096
 
 

@@ -37,8 +37,6 @@ from numpy.typing import NDArray
 from pottsattn._core.validate import check_n_states, check_positive
 from pottsattn.theory.ensemble import check_paramagnetic
 
-__all__ = ["existence_threshold", "separability_threshold"]
-
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 

@@ -26,8 +26,6 @@ from functools import lru_cache
 from pottsattn._core.validate import check_n_states
 from pottsattn.theory.readout import mean_error, mean_loss
 
-__all__ = ["GlassScales", "glass_scales"]
-
 LOWEST, HIGHEST = 1e-2, 60.0
 
 

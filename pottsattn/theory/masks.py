@@ -39,15 +39,6 @@ from pottsattn.theory.equations.smoothed import SmoothedRule
 from pottsattn.theory.equations.solver import TINY, Equations, SolvedPoint, StudentSolver
 from pottsattn.theory.equations.student import Student
 
-__all__ = [
-    "MASK_MODES",
-    "FreshMaskEquations",
-    "FreshMaskSolver",
-    "check_mask_fraction",
-    "mask_solver",
-    "static_mask_student",
-]
-
 MASK_MODES = ("fresh", "static")
 
 

@@ -40,13 +40,6 @@ from pottsattn._core.validate import (
 from pottsattn.theory.ensemble import phase_zone
 from pottsattn.theory.equations.student import ESTIMATORS, Student, ensemble_student
 
-__all__ = [
-    "largest_mean_coupling",
-    "mean_coupling_student",
-    "outlier_eigenvalue",
-    "uniform_susceptibility",
-]
-
 
 def largest_mean_coupling(n_states: int, coupling_scale: float) -> float:
     """Return J0 at which ferromagnetic order sets in: C - J^2 (C - 2) / (2 C), in k_B T.

@@ -47,8 +47,6 @@ from pottsattn.theory.equations.student import ESTIMATORS, Student
 from pottsattn.theory.readout import mean_accuracy, mean_loss
 from pottsattn.theory.tracing import check_alphas
 
-__all__ = ["InstanceCurve", "MeasuredSite", "instance_curve", "instance_student"]
-
 Array = NDArray[np.float64]
 COLUMNS = ("alpha", "ridge", "test_loss", "bayes_loss", "train_loss", "coupling_error", "accuracy")
 

@@ -25,8 +25,6 @@ from pottsattn.theory.readout import mean_loss
 from pottsattn.theory.result import LearningCurve
 from pottsattn.theory.tracing import check_ridges, check_task, trace
 
-__all__ = ["optimal_mask_fraction", "optimal_ridge"]
-
 Array = NDArray[np.float64]
 
 RIDGE_BRACKET = (1e-4, 1e3)

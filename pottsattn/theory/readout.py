@@ -17,8 +17,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["mean_accuracy", "mean_confidence", "mean_error", "mean_loss"]
-
 Array = NDArray[np.float64]
 
 LOG_STEP = 0.25  # of log s; the error is exp(-pi^2 / step)

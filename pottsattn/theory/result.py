@@ -20,8 +20,6 @@ from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, to_json,
 from pottsattn.theory.ensemble import PhaseZone
 from pottsattn.theory.readout import mean_confidence
 
-__all__ = ["LearningCurve"]
-
 NEW_COLUMNS = ("loss_error",)  # absent in files of version 0.1
 
 

@@ -17,8 +17,6 @@ from pottsattn._core.validate import ConvergenceWarning, InputError, check_posit
 from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.optimum import optimal_ridge
 
-__all__ = ["alpha_for_loss"]
-
 LOWEST, HIGHEST = 1e-2, 1e5
 N_GRID = 36
 LOG_ALPHA_TOLERANCE = 1e-6

@@ -31,17 +31,6 @@ from pottsattn.theory.masks import MASK_MODES, check_mask_fraction, mask_solver
 from pottsattn.theory.readout import mean_accuracy, mean_loss
 from pottsattn.theory.result import LearningCurve
 
-__all__ = [
-    "Task",
-    "bayes_loss",
-    "check_alphas",
-    "check_n_heads",
-    "check_ridges",
-    "check_task",
-    "solvers_of",
-    "trace",
-]
-
 MOST_FIELDS = 256  # of all masked copies of a sequence: averages over more take minutes
 
 

@@ -1,2 +1,1 @@
 from .recipe import Recipe as Recipe
-from .steps import CheckpointFile as CheckpointFile

@@ -14,8 +14,6 @@ from pottsattn._core.validate import (
     check_positive,
 )
 
-__all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "FullRecipe", "Recipe"]
-
 OPTIMIZERS, SCHEDULES = ("adam", "lbfgs"), ("cosine", "constant")
 PRECISIONS = ("single", "double", "bfloat16")
 HIGHEST_RATE = 1e6  # steps far beyond it overflow in single precision

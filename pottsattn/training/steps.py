@@ -12,8 +12,6 @@ from pottsattn._core.interrupts import interrupts_wait
 if TYPE_CHECKING:
     from pottsattn.training.workers import Workers
 
-__all__ = ["CheckpointFile", "Ended", "Steps", "take_steps"]
-
 
 class Steps(Protocol):
     """A training that can be stopped after any step and taken up again."""

@@ -20,8 +20,6 @@ from torch import distributed, nn
 from pottsattn._core.machine import worker_rank
 from pottsattn._core.validate import InputError, check_at_least
 
-__all__ = ["Workers", "choose_device", "join_workers", "limit_threads"]
-
 Anything = TypeVar("Anything")
 
 

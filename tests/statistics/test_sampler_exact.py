@@ -12,7 +12,8 @@ import pytest
 from pottsattn.model.couplings import Couplings
 from pottsattn.model.exact import enumerate_states, solve_chain
 from pottsattn.model.potts import PottsModel
-from pottsattn.sampling.sampler import Schedule, sample
+from pottsattn.sampling.sampler import sample
+from pottsattn.sampling.schedule import Schedule
 
 N_CHAINS = 128
 N_KEPT = 2000

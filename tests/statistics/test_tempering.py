@@ -8,7 +8,8 @@ import pytest
 from pottsattn.model.ensembles import lattice_2d, sk_potts
 from pottsattn.model.exact import enumerate_states, solve_torus
 from pottsattn.sampling import tempering
-from pottsattn.sampling.sampler import Schedule, Tempering, sample
+from pottsattn.sampling.sampler import sample
+from pottsattn.sampling.schedule import Schedule, Tempering
 from pottsattn.sampling.tempering import tune_ladder
 
 LADDER = Tempering(inverse_temperatures=(0.0, 0.25, 0.5, 0.75, 1.0), sweeps_per_swap=1)

@@ -13,7 +13,8 @@ from pottsattn import InputError, PottsModel, SequenceDataset
 from pottsattn.files import build_model, load, load_model, read_labels
 from pottsattn.fitting.result import FitResult
 from pottsattn.studies.sweep.table import SweepTable
-from pottsattn.theory.curve import LearningCurve, learning_curve
+from pottsattn.theory.curve import learning_curve
+from pottsattn.theory.result import LearningCurve
 
 
 @pytest.fixture

@@ -14,15 +14,6 @@ from numba.core import cgutils
 
 from pottsattn._core.simd.vectors import HALF_WORD, LANES, LLVM_TYPE, Mask, Vector, intrinsic
 
-__all__ = [
-    "add_bit_counts",
-    "at_most",
-    "collect_differences",
-    "load_longs",
-    "mask_bits",
-    "splat_long",
-]
-
 LONG = ir.IntType(64)
 # Two registers of AVX-512; the masks of comparisons are joined to sixteen bits.
 Longs = Vector("uint64")

@@ -25,8 +25,6 @@ from pottsattn._core.simd.vectors import (
     splat_value,
 )
 
-__all__ = ["add_masked_vectors", "divide", "sum_masked_values"]
-
 KIND = LLVM_TYPE[Floats]
 
 

@@ -24,8 +24,6 @@ from pottsattn._core.simd.vectors import (
     splat_value,
 )
 
-__all__ = ["add_rows", "masked_sums", "sum_rows"]
-
 
 @intrinsic(prefer_literal=True)
 def masked_sums(

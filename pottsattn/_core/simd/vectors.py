@@ -25,44 +25,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = [
-    "FLOAT",
-    "HALF_WORD",
-    "LANES",
-    "LLVM_TYPE",
-    "PADDING",
-    "Floats",
-    "Mask",
-    "aligned_floats",
-    "aligned_zeros",
-    "count",
-    "exp",
-    "fma",
-    "intrinsic",
-    "lane_numbers",
-    "largest",
-    "last",
-    "load_column",
-    "load_floats",
-    "load_mask",
-    "load_words",
-    "maximum",
-    "multiply_high",
-    "pointer_to",
-    "prefix_sums",
-    "rotate_left",
-    "select",
-    "shift_left",
-    "splat",
-    "splat_value",
-    "splat_word",
-    "store_floats",
-    "store_mask",
-    "store_words",
-    "to_floats",
-    "total",
-]
-
 intrinsic: Any = _numba_intrinsic  # its own type hides what the compiled function takes
 
 # The same on every machine, however wide its registers: sums over lanes then have one order.

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from pottsattn._core.validate import InputError, did_you_mean
 
-__all__ = ["ALPHABETS", "Alphabet", "detect_alphabet", "parse_alphabet"]
-
 ALPHABETS = {"protein": "-ACDEFGHIKLMNPQRSTVWY", "DNA": "-ACGT", "RNA": "-ACGU"}
 AMBIGUITY_CODES = {"protein": "BJOUXZ", "DNA": "RYSWKMBDHVN", "RNA": "RYSWKMBDHVN"}
 NOT_LETTERS = ".>#"  # a gap in the file, the start of a record, a comment

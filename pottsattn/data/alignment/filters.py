@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.validate import InputError, check_nonnegative, did_you_mean
 
-__all__ = ["check_share", "find_record", "first_residue", "with_few_gaps"]
-
 ROUNDING = 1e-9  # of a share of gaps
 HINTS = 5000  # names that are compared with one that is not there
 

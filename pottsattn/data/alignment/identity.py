@@ -17,8 +17,6 @@ from pottsattn.data.alignment.kernels_identity import (
     pack_states,
 )
 
-__all__ = ["identity_clusters", "sequence_weights", "weighting_bytes"]
-
 BLOCKS_PER_TASK = 16
 
 

@@ -33,8 +33,6 @@ from pottsattn._core.simd.vectors import (
 )
 from pottsattn._core.threads import njit
 
-__all__ = ["WORD_SITES", "count_neighbors", "grow_cluster", "pack_states"]
-
 WORD_SITES = 64
 TILE = 512  # sequences whose words of one step (20 KB for proteins) stay in the L1 cache
 NONE, ONE = np.uint32(0), np.uint32(1)

@@ -18,11 +18,9 @@ from pottsattn._core.validate import (
     InputError,
     check_choice,
 )
-from pottsattn.data.alignment.alphabets import ALPHABETS, Alphabet, detect_alphabet, parse_alphabet
+from pottsattn.data.alignment.alphabets import Alphabet, detect_alphabet, parse_alphabet
 from pottsattn.data.alignment.filters import check_share, find_record, first_residue, with_few_gaps
 from pottsattn.data.alignment.records import read_records
-
-__all__ = ["ALPHABETS", "NUMBERINGS", "Alignment", "read_alignment"]
 
 NUMBERINGS = ("alignment", "focus")
 GAP = ord("-")

@@ -20,8 +20,6 @@ from pottsattn._core.display import readable_bytes
 from pottsattn._core.machine import available_memory
 from pottsattn._core.validate import InputError
 
-__all__ = ["FORMATS", "Records", "alignment_format", "read_records", "reading_bytes"]
-
 FORMATS = {  # by suffix
     ".fasta": "FASTA",
     ".fa": "FASTA",

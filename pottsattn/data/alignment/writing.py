@@ -19,8 +19,6 @@ from pottsattn._core.validate import InputError, check_sequences
 from pottsattn.data.alignment.alphabets import parse_alphabet
 from pottsattn.data.alignment.records import ANNOTATIONS, FORMATS, alignment_format
 
-__all__ = ["write_alignment"]
-
 
 def write_alignment(
     path: str | os.PathLike[str],

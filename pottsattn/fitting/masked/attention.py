@@ -29,8 +29,6 @@ from pottsattn._core.validate import InputError, check_array, check_at_least
 from pottsattn.fitting.masked.settings import AttentionConfig
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["FactoredAttention"]
-
 
 class FactoredAttention(nn.Module):
     """Factored attention, free or softmax.

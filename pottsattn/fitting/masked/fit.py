@@ -34,7 +34,7 @@ from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.network_fit import NetworkFit
-from pottsattn.fitting.masked.objective import Network, Objective, masked_losses
+from pottsattn.fitting.masked.objective import Network, Objective
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.masked.steps import Training
 from pottsattn.fitting.masked.training_data import TrainingData
@@ -45,8 +45,6 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.training.recipe import Recipe
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
-
-__all__ = ["masked_losses", "train_masked"]
 
 # Where the recipe leaves the choice to the network.
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -27,8 +27,6 @@ from pottsattn.fitting.pseudolikelihood.kernels_pseudolikelihood import (
     single_row_loss,
 )
 
-__all__ = ["gathered_loss", "gathering_bytes", "gathers", "is_faster"]
-
 NOWHERE = -1e30  # field of a state that is never a target, in double precision
 # Nanoseconds on one thread, forward and backward, measured at L = 20..120 and C = 3..21.
 OF_LOSS, OF_NEIGHBOR, OF_VECTOR, OF_ROW = 250.0, 2.0, 1.2, 150_000.0  # gathering

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = ["choose_sites", "count_hidden", "hide_sites"]
-
 # All unsigned, shifts too: mixed with a signed number Numba leaves unsigned arithmetic, and right
 # shifts would carry the sign.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)

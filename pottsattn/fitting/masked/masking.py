@@ -22,8 +22,6 @@ from pottsattn._core.validate import InputError
 from pottsattn.fitting.masked.kernels_masking import choose_sites, count_hidden, hide_sites
 from pottsattn.fitting.masked.settings import HIDDEN_AS, Masking
 
-__all__ = ["BoundMasking", "MaskedBatch"]
-
 
 @dataclass(frozen=True, eq=False)
 class MaskedBatch:

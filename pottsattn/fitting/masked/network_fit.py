@@ -23,8 +23,6 @@ from pottsattn.model.potts import log_softmax
 if TYPE_CHECKING:
     from pottsattn.fitting.masked.transformer import MaskedTransformer
 
-__all__ = ["NetworkFit"]
-
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class NetworkFit(FitRecord):

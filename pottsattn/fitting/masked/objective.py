@@ -24,8 +24,6 @@ from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.training.workers import Workers
 
-__all__ = ["Network", "Objective", "masked_losses", "mean_loss", "training_bytes"]
-
 Network = FactoredAttention | MaskedTransformer
 EVALUATION_BATCH = 4096  # sequences
 

@@ -19,16 +19,6 @@ from pottsattn._core.validate import (
 )
 from pottsattn.fitting.methods import COLOR_SIMILARITIES, FIELDS, check_heads
 
-__all__ = [
-    "ATTENTIONS",
-    "HIDDEN_AS",
-    "MASK_MODES",
-    "VARIANTS",
-    "AttentionConfig",
-    "Masking",
-    "TransformerConfig",
-]
-
 ATTENTIONS = ("free", "softmax")
 VARIANTS = ("vanilla", "positional", "content", "linear")
 MASK_MODES = ("fresh", "static")

@@ -28,8 +28,6 @@ from pottsattn.fitting.record import History
 from pottsattn.training.recipe import FullRecipe
 from pottsattn.training.workers import Workers
 
-__all__ = ["Training"]
-
 ENTRIES = 50  # of the history, evenly spaced in the logarithm of the step
 EVALUATION_SHARE = 0.2  # of the work of the training, that goes into its history at most
 FEWEST_ENTRIES = 6

@@ -17,8 +17,6 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.data.torch_data import ChunkShuffle, TorchSequences
 
-__all__ = ["TrainingData"]
-
 
 class TrainingData:
     """Weighted sequences by their numbers.

@@ -24,8 +24,6 @@ from torch.nn import functional
 from pottsattn._core.validate import InputError, check_at_least
 from pottsattn.fitting.masked.settings import TransformerConfig
 
-__all__ = ["MaskedTransformer"]
-
 # Standard deviation of embeddings at the start. With 1, training stays several times longer on its
 # plateau at the loss of independent sites.
 EMBEDDING_SCALE = 0.3

@@ -17,8 +17,6 @@ from pottsattn.training.recipe import FullRecipe
 if TYPE_CHECKING:
     from pottsattn.fitting.masked.steps import Training
 
-__all__ = ["FinalNumbers", "final_numbers", "judge"]
-
 OBJECTIVE_TOLERANCE = 1e-5  # nats per site
 GAP_TOLERANCE = {"adam": 1e-3, "lbfgs": 1e-6}  # nats per site, for the bound that convexity gives
 FEWEST_STEPS = 50  # fewer say nothing about convergence: the window is then a few tiny steps

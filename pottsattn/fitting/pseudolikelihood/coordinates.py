@@ -36,8 +36,6 @@ from numpy.typing import NDArray
 
 from pottsattn.fitting.penalty import Penalty
 
-__all__ = ["FieldSplit", "total_field_units"]
-
 Array = NDArray[Any]
 # Of the objective in a total field; about the most that a block has, twice as much when shared.
 # Measured: within a tenth of the fewest evaluations on real and synthetic data.

@@ -21,8 +21,6 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.model.couplings import Couplings, sequence_blocks
 
-__all__ = ["missing_optimum"]
-
 Array = NDArray[np.float64]
 REMEDY = "so that its optimum is at infinity; give a penalty"
 

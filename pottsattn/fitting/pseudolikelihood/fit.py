@@ -50,8 +50,6 @@ from pottsattn.fitting.pseudolikelihood.verdict import estimated_gap, verdict
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["fit_pseudolikelihood"]
-
 Array = NDArray[np.float64]
 UNPENALIZED_GRADIENT_TOLERANCE = 1e-7
 

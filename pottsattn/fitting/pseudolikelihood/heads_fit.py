@@ -23,14 +23,6 @@ from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
-__all__ = [
-    "covariance_patterns",
-    "patterns_bytes",
-    "fit_heads",
-    "nearest_heads",
-    "normalized_heads",
-]
-
 Array = NDArray[np.float64]
 
 

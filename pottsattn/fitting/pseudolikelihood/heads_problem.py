@@ -33,8 +33,6 @@ from pottsattn.fitting.pseudolikelihood.rows_full import (
 )
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["HeadsProblem"]
-
 Array = NDArray[np.float64]
 PARTS = 5  # vectors of an objective beyond its gradient: parts of that, and their terms
 Gradients = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]

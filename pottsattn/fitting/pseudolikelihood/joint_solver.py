@@ -13,8 +13,6 @@ from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, descend
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution, SolvedRow, StopRule
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["JointProblem", "SettledRule", "descent_bytes", "solve_jointly"]
-
 Array = NDArray[np.float64]
 SETTLED_STEPS = 3  # in a row that must agree: one estimate alone may be far off
 

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = ["contract_row", "expand_row"]
-
 
 @njit
 def expand_row(

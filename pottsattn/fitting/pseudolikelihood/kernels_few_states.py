@@ -40,14 +40,6 @@ from pottsattn._core.simd.vectors import (
 )
 from pottsattn._core.threads import njit
 
-__all__ = [
-    "MOST_STATES",
-    "few_states_row_loss",
-    "few_states_working_bytes",
-    "masks_shape",
-    "state_masks",
-]
-
 MOST_STATES = 5  # up to which this beats `single_row_loss` with AVX2 and with AVX-512
 GROUPS = 2  # of sixteen sequences, whose masks lie side by side: a block
 CHUNK = 32  # blocks

@@ -33,8 +33,6 @@ from pottsattn._core.simd.vectors import (
 )
 from pottsattn._core.threads import njit
 
-__all__ = ["row_loss_factored", "row_loss_full", "single_row_loss"]
-
 BLOCK = 128  # sequences
 ZERO, FILL = np.float32(0.0), np.float32(PADDING)
 

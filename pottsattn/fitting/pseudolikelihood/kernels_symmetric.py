@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = ["contract_blocks", "expand_site"]
-
 
 @njit
 def _pair(i: int, j: int, length: int) -> int:

@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["VECTORS", "Descent", "descend"]
-
 Vector = NDArray[Any]  # float32 or float64
 Evaluate = Callable[[Vector], tuple[float, Vector]]
 HISTORY = 8  # pairs

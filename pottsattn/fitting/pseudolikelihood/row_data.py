@@ -19,8 +19,6 @@ from pottsattn.fitting.pseudolikelihood.kernels_few_states import (
 )
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["RowData"]
-
 Array = NDArray[np.float64]
 PSEUDOCOUNT = 0.5  # of one sequence, in the starting fields only
 

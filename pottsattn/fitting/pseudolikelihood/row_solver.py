@@ -19,8 +19,6 @@ from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, descend
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["Rows", "Solution", "SolvedRow", "StopRule", "row_working_bytes", "solve_rows"]
-
 Array = NDArray[np.float64]
 
 

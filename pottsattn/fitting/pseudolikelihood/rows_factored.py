@@ -22,8 +22,6 @@ from pottsattn.fitting.pseudolikelihood.rows_full import (
 )
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
-__all__ = ["FactoredRows"]
-
 Array = NDArray[np.float64]
 
 

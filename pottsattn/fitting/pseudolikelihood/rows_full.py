@@ -27,15 +27,6 @@ from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.row_solver import row_working_bytes
 from pottsattn.model.couplings import Couplings
 
-__all__ = [
-    "FullRows",
-    "full_row_loss",
-    "full_row_working_bytes",
-    "padded_row",
-    "padded_rows_shape",
-    "remove_sums",
-]
-
 Array = NDArray[np.float64]
 
 

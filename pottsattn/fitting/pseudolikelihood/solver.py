@@ -13,8 +13,6 @@ from pottsattn._core.validate import check_at_least, check_choice, check_positiv
 if TYPE_CHECKING:
     from pottsattn.model.couplings import Couplings
 
-__all__ = ["Solver"]
-
 
 @dataclass(frozen=True, eq=False)
 class Solver:

@@ -29,8 +29,6 @@ from pottsattn.fitting.pseudolikelihood.rows_full import (
 )
 from pottsattn.model.couplings import Couplings
 
-__all__ = ["SymmetricProblem"]
-
 Array = NDArray[np.float64]
 
 

@@ -6,8 +6,6 @@ import numpy as np
 
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution, SolvedRow
 
-__all__ = ["estimated_gap", "verdict"]
-
 
 def estimated_gap(solution: Solution, n_together: int) -> float:
     """Return the largest estimated distance to the minimum per site; NaN where no step was made."""

@@ -41,16 +41,6 @@ from pottsattn.fitting.selection.kernels_curvature import same_state_sums
 from pottsattn.fitting.selection.relatives import leaving_weight
 from pottsattn.model.potts import log_softmax
 
-__all__ = [
-    "Curvature",
-    "FactoredCurvature",
-    "FullCurvature",
-    "RowState",
-    "modes_shape",
-    "row_state",
-    "solving_bytes",
-]
-
 Array = NDArray[np.float64]
 ROUNDING = 1e-12
 MOST_DRAWN = 256  # sequences over which curvatures are averaged

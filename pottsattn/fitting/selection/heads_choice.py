@@ -27,8 +27,6 @@ from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.refitting import LOOSE_GAP
 
-__all__ = ["HELD_OUT", "MOST_HEADS", "HeadsChoice", "choose_heads"]
-
 Array = NDArray[np.float64]
 HELD_OUT = 0.2
 MOST_HEADS = 128

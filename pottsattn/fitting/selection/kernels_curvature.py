@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = ["same_state_sums"]
-
 
 @njit
 def same_state_sums(

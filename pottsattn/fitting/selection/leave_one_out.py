@@ -29,8 +29,6 @@ from pottsattn.fitting.selection.curvature import (
 )
 from pottsattn.model.potts import log_softmax
 
-__all__ = ["LeaveOneOut", "curvature_of", "leave_one_out"]
-
 Array = NDArray[np.float64]
 MOST_SEQUENCES = 1000  # that are left out, drawn by their weights
 

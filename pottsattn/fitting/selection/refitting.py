@@ -15,8 +15,6 @@ from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
 from pottsattn.training.recipe import Recipe
 
-__all__ = ["LOOSE_GAP", "refit"]
-
 LOOSE_GAP = 1e-3  # nats per site: scores of pairs then move far less than between bootstrap samples
 
 

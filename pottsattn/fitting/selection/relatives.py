@@ -17,8 +17,6 @@ import numpy as np
 from pottsattn._core.validate import check_generator
 from pottsattn.data.dataset import SequenceDataset
 
-__all__ = ["leaving_weight"]
-
 MOST_DRAWN = 200  # sequences to average over, drawn by their weights
 
 

@@ -23,8 +23,6 @@ from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.leave_one_out import LeaveOneOut, curvature_of, leave_one_out
 
-__all__ = ["RidgeChoice", "choose_ridge"]
-
 Array = NDArray[np.float64]
 FIRST, FACTOR = 1.0, 4.0
 LEAST, MOST = 1e-3, 1e4  # ridges beyond are not tried: the optimum counts as infinite or zero there

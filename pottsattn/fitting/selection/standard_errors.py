@@ -25,8 +25,6 @@ from pottsattn.fitting.result import CouplingErrors, FitResult
 from pottsattn.fitting.selection.curvature import row_state
 from pottsattn.fitting.selection.leave_one_out import check_rows, curvature_of
 
-__all__ = ["KINDS", "standard_errors", "with_standard_errors"]
-
 Array = NDArray[np.float64]
 KINDS = ("laplace", "sandwich")
 

@@ -27,8 +27,6 @@ from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.pseudolikelihood.kernels_pseudolikelihood import row_loss_full
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
-__all__ = ["IdentityCheck", "check_identity", "draw_layers"]
-
 Array = NDArray[np.float64]
 LOGIT_SIZES = (0.3, 1.0, 3.0)  # of the random points: standard deviations of the logits
 

@@ -19,8 +19,6 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings, inner_product
 from pottsattn.studies.bridge.result import BridgeFit, MaskedFit
 
-__all__ = ["MAX_PATTERNS", "Judge", "coupling_pairs_of"]
-
 Array = NDArray[np.float64]
 JUDGED_MASKS = 100_000  # hidden sites of held-out sequences, at least
 MAX_PATTERNS = 64

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from pottsattn._core.storage import write_csv
 from pottsattn.studies.bridge.identity import IdentityCheck
 
-__all__ = ["Bridge", "BridgeFit", "Criterion", "MaskedFit"]
-
 Array = NDArray[np.float64]
 ROUNDING = 1e-10  # relative: gradients closer than that are equal
 LOSS_MARGIN = {"full batch": 1e-6, "mini-batch": 1e-3}  # nats per masked site

@@ -48,8 +48,6 @@ from pottsattn.studies.bridge.judge import MAX_PATTERNS, Judge, coupling_pairs_o
 from pottsattn.studies.bridge.result import Bridge
 from pottsattn.training.recipe import Recipe
 
-__all__ = ["MASK_FRACTIONS", "MAX_SEQUENCES", "bridge"]
-
 Array = NDArray[np.float64]
 MASK_FRACTIONS = (0.15, 0.3, 0.5, 0.75, 0.9)
 MAX_SEQUENCES = 3000

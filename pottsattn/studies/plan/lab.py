@@ -22,8 +22,6 @@ from pottsattn.fitting.penalty import Ridge
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.studies.plan.result import MeasuredFit
 
-__all__ = ["N_PARTS", "Lab", "cut"]
-
 Array = NDArray[np.float64]
 N_PARTS = 4
 

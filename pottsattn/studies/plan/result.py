@@ -11,8 +11,6 @@ from typing import Any
 
 from pottsattn._core.storage import to_json, write_csv
 
-__all__ = ["MeasuredFit", "MethodPlan", "Plan", "PlanPoint"]
-
 
 @dataclass(frozen=True)
 class MeasuredFit:

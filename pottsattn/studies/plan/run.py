@@ -45,8 +45,6 @@ from pottsattn.theory.effective import (
 )
 from pottsattn.theory.ensemble import phase_zone
 
-__all__ = ["METHODS", "plan"]
-
 Array = NDArray[np.float64]
 METHODS = ("factored", "plm")
 TRAINED_ON = ((0,), (2,), (0, 1), (2, 3), (1, 2, 3), (0, 1, 3))  # parts; the others are held out

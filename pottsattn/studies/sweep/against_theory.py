@@ -20,18 +20,9 @@ import numpy as np
 from pottsattn._core.validate import ConvergenceWarning, InputError, check_choice
 from pottsattn.studies.sweep.table import OBSERVABLES, SweepPoint, SweepRow, SweepTable
 from pottsattn.studies.sweep.tasks import ESTIMATOR_OF
-from pottsattn.theory.curve import LearningCurve, learning_curve
+from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.optimum import optimal_ridge
-
-__all__ = [
-    "Deviation",
-    "FiniteSizeFit",
-    "Verdict",
-    "curves_for",
-    "deviations",
-    "finite_size_fits",
-    "judge",
-]
+from pottsattn.theory.result import LearningCurve
 
 LARGEST_ALLOWANCE = 0.02  # of the predicted value
 MOST_ERRORS = 4.0

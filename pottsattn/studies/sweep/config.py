@@ -30,8 +30,6 @@ from pottsattn.studies.sweep.tasks import ESTIMATOR_OF, METHODS, FitTask, Instan
 from pottsattn.theory.masks import MASK_MODES
 from pottsattn.theory.optimum import optimal_ridge
 
-__all__ = ["SweepConfig", "read_config"]
-
 OPTIMAL = "optimal"
 
 

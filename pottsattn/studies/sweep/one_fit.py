@@ -21,8 +21,6 @@ from pottsattn.studies.sweep.table import SweepRow
 from pottsattn.studies.sweep.tasks import FitTask, Instance
 from pottsattn.training.recipe import Recipe
 
-__all__ = ["run_task", "sweep_row"]
-
 FULL_BATCH_STEPS = 2000  # of L-BFGS, which ends by itself before
 
 

@@ -23,8 +23,6 @@ from pottsattn.studies.sweep.table import SweepRow, SweepTable
 from pottsattn.studies.sweep.tasks import FitTask
 from pottsattn.theory.ensemble import warn_outside_safe_zone
 
-__all__ = ["SweepResult", "run_sweep"]
-
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:

@@ -20,8 +20,6 @@ from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, write_cs
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SweepMean", "SweepPoint", "SweepRow", "SweepTable"]
-
 OBSERVABLES = ("test_loss", "train_loss", "coupling_error")
 UNMASKED = {"mask_fraction": np.nan, "mask_mode": "", "masks": 0}  # None, as it is stored
 

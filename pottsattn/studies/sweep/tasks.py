@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from pottsattn.sampling.schedule import Schedule
 
-__all__ = ["ESTIMATOR_OF", "METHODS", "FitTask", "Instance"]
-
 ESTIMATOR_OF = {"factored": "factored", "plm": "full", "attention": "factored"}
 METHODS = tuple(ESTIMATOR_OF)
 

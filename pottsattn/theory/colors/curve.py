@@ -41,8 +41,6 @@ from pottsattn.theory.ensemble import PhaseZone
 from pottsattn.theory.equations.solver import SolvedPoint, unsolved
 from pottsattn.theory.tracing import check_alphas, check_ridges
 
-__all__ = ["HeadsCurve", "SpanLimit", "heads_curve", "span_limit"]
-
 Array = NDArray[np.float64]
 
 LARGE_ALPHA = 1e8  # per head: losses differ from their limit by 5e-9

@@ -22,17 +22,6 @@ from numpy.typing import NDArray
 
 from pottsattn.theory.colors.kernels_colors import color_loss, color_sweep
 
-__all__ = [
-    "MAX_COLORS",
-    "ColorAverages",
-    "ColorRule",
-    "color_rules",
-    "finest_nodes",
-    "mean_color_loss",
-    "symmetric_root",
-    "zero_sum_directions",
-]
-
 Array = NDArray[np.float64]
 
 MAX_COLORS = 5

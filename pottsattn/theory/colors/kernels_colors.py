@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = ["color_loss", "color_sweep"]
-
 Array = NDArray[np.float64]
 
 NEWTON_STEP = 1e-6  # last step of a quadratically convergent iteration: errors near its square

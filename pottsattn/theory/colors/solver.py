@@ -23,8 +23,6 @@ from pottsattn.theory.colors.fields import ColorAverages, color_rules
 from pottsattn.theory.colors.student import ColorConjugates, ColorStudent
 from pottsattn.theory.equations.solver import FixedPointEquations, FixedPointSolver, SolvedPoint
 
-__all__ = ["ColorEquations", "ColorPoint", "ColorSolver"]
-
 Array = NDArray[np.float64]
 
 

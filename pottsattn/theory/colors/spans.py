@@ -37,8 +37,6 @@ from pottsattn._core.validate import InputError, check_array, check_positive
 from pottsattn.theory.colors.fields import MAX_COLORS, finest_nodes, zero_sum_directions
 from pottsattn.theory.ensemble import check_paramagnetic
 
-__all__ = ["anisotropy_cost", "check_color_matrices", "orthogonal_basis", "span_anisotropy"]
-
 Array = NDArray[np.float64]
 
 SPAN_TOLERANCE = 1e-9

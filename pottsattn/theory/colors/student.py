@@ -38,8 +38,6 @@ from numpy.typing import NDArray
 
 from pottsattn.theory.colors.fields import ColorAverages
 
-__all__ = ["ColorConjugates", "ColorStudent"]
-
 Array = NDArray[np.float64]
 
 

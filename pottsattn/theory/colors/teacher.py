@@ -33,8 +33,6 @@ from pottsattn._core.validate import InputError, check_array, check_nonnegative
 from pottsattn.theory.colors.fields import MAX_COLORS, zero_sum_directions
 from pottsattn.theory.ensemble import PhaseZone, susceptibility_spectrum
 
-__all__ = ["ColorSpectrum", "check_similarity", "color_spectrum", "similarity_phase_zone"]
-
 Array = NDArray[np.float64]
 
 SYMMETRY_TOLERANCE = 1e-9  # relative to the largest entry

@@ -50,8 +50,6 @@ from pottsattn.theory.equations.kernels_finite_masks import N_AVERAGES, sweep_co
 from pottsattn.theory.equations.solver import TINY, Equations, StudentSolver
 from pottsattn.theory.equations.student import Student
 
-__all__ = ["FiniteMaskRule", "FiniteMaskSolver", "counted_share"]
-
 Array = NDArray[np.float64]
 
 LOG_NODES = (7, 12)  # log2 of the nodes of one scrambling of the coarse and of the fine rule

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FixedPoint", "extrapolate", "solve_fixed_point"]
-
 Vector = NDArray[np.float64]
 
 

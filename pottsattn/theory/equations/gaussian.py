@@ -34,14 +34,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = [
-    "GaussianRule",
-    "Nodes",
-    "SiteAverages",
-    "gauss_hermite_nodes",
-    "points_per_direction",
-]
-
 Array = NDArray[np.float64]
 
 NODE_BUDGETS = (400, 3000, 40000)  # of the coarse, the middle and the fine rule, before pruning

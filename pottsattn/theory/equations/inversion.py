@@ -30,8 +30,6 @@ from numpy.typing import NDArray
 from pottsattn.theory.equations.gaussian import SiteAverages
 from pottsattn.theory.equations.kernels_inversion import invert
 
-__all__ = ["LEAST_STATES", "InversionRule"]
-
 Array = NDArray[np.float64]
 
 LEAST_STATES = 3  # for two colors the density of their sum is too rough

@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = ["eliminate"]
-
 Array = NDArray[np.float64]
 
 

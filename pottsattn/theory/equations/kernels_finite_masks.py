@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from pottsattn._core.threads import njit
 from pottsattn.theory.equations.kernels_elimination import eliminate
 
-__all__ = ["N_AVERAGES", "sweep_copies"]
-
 Array = NDArray[np.float64]
 
 N_AVERAGES = 6

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import njit
 
-__all__ = ["invert"]
-
 Array = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 

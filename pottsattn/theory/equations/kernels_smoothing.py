@@ -26,8 +26,6 @@ from numpy.typing import NDArray
 from pottsattn._core.threads import njit
 from pottsattn.theory.equations.kernels_elimination import eliminate
 
-__all__ = ["STEPS_PER_POINT", "smooth_softmax", "sweep_smoothed", "tabulate"]
-
 Array = NDArray[np.float64]
 
 STEPS_PER_POINT = 6  # of the trapezoid rule: a color keeps its place between two entries

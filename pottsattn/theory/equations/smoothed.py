@@ -33,8 +33,6 @@ from pottsattn.theory.equations.kernels_smoothing import (
     tabulate,
 )
 
-__all__ = ["SmoothedAverages", "SmoothedRule", "SmoothedSoftmax", "smoothed_softmax"]
-
 Array = NDArray[np.float64]
 
 TABLE_SPACING = 0.0625  # errors of the interpolation below 1e-12 where T is not negligible

@@ -33,16 +33,6 @@ from pottsattn.theory.equations.student import Conjugates, Student
 from pottsattn.theory.existence import separability_threshold
 from pottsattn.theory.readout import mean_error, mean_loss
 
-__all__ = [
-    "TINY",
-    "Equations",
-    "FixedPointEquations",
-    "FixedPointSolver",
-    "SolvedPoint",
-    "StudentSolver",
-    "unsolved",
-]
-
 Array = NDArray[np.float64]
 
 MANY_STATES = 7  # beyond, the finest product of Gauss-Hermite rules is not worth its time

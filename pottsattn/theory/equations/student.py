@@ -41,8 +41,6 @@ from pottsattn._core.validate import check_nonnegative, check_positive
 from pottsattn.theory.ensemble import susceptibility_spectrum
 from pottsattn.theory.equations.gaussian import SiteAverages
 
-__all__ = ["ESTIMATORS", "Conjugates", "Student", "ensemble_student", "ridge_to_couplings_l2"]
-
 ESTIMATORS = ("factored", "full")
 
 

@@ -15,7 +15,8 @@ from pottsattn.figures.style import save_figure
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.model.ensembles import chain
 from pottsattn.pages.choice import write_report
-from pottsattn.sampling.sampler import Schedule, sample_to_file
+from pottsattn.sampling.sampler import sample_to_file
+from pottsattn.sampling.schedule import Schedule
 from pottsattn.studies.sweep.table import SweepRow, SweepTable
 from pottsattn.theory.curve import learning_curve
 

@@ -22,7 +22,8 @@ from pottsattn._core.storage import content_hash
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.model.potts import PottsModel
 from pottsattn.sampling import job, recording
-from pottsattn.sampling.sampler import Schedule, Tempering, sample, sample_to_file
+from pottsattn.sampling.sampler import sample, sample_to_file
+from pottsattn.sampling.schedule import Schedule, Tempering
 
 MODEL = sk_potts(20, 3, 1.0, 0)
 SCHEDULE = Schedule(n_chains=24, n_warmup=50, thin_by=2)

@@ -17,7 +17,8 @@ from pottsattn.model.exact import enumerate_states
 from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.job import Job
 from pottsattn.sampling.recording import MemoryRecorder
-from pottsattn.sampling.sampler import Schedule, Tempering, sample
+from pottsattn.sampling.sampler import sample
+from pottsattn.sampling.schedule import Schedule, Tempering
 
 
 @pytest.mark.parametrize("move", ["heat-bath", "metropolis"])

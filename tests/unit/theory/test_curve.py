@@ -11,13 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from pottsattn import ConvergenceWarning, InputError
 from pottsattn._core.storage import file_format
-from pottsattn.theory.curve import LearningCurve, bayes_loss, learning_curve
+from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.equations.gaussian import GaussianRule, gauss_hermite_nodes
 from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.equations.student import ensemble_student, ridge_to_couplings_l2
 from pottsattn.theory.optimum import optimal_ridge
 from pottsattn.theory.readout import mean_accuracy
-from pottsattn.theory.result import COLUMNS, POINT_KEYS
+from pottsattn.theory.result import COLUMNS, POINT_KEYS, LearningCurve
+from pottsattn.theory.tracing import bayes_loss
 
 OBSERVABLES = ("m", "q", "V", "test_loss", "bayes_loss", "train_loss", "coupling_error")
 

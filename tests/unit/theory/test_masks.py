@@ -11,13 +11,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp, softmax
 
 from pottsattn import ConvergenceWarning, InputError
-from pottsattn.theory.curve import LearningCurve, learning_curve
+from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.equations.gaussian import GaussianRule, gauss_hermite_nodes
 from pottsattn.theory.equations.smoothed import SmoothedRule, smoothed_softmax
 from pottsattn.theory.equations.solver import StudentSolver
 from pottsattn.theory.equations.student import ensemble_student
 from pottsattn.theory.masks import FreshMaskSolver, mask_solver
 from pottsattn.theory.optimum import optimal_ridge
+from pottsattn.theory.result import LearningCurve
 
 OBSERVABLES = ("m", "q", "V", "test_loss", "train_loss", "coupling_error", "accuracy")
 

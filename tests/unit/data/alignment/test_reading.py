@@ -10,8 +10,9 @@ from numpy.testing import assert_allclose
 from scipy.sparse.csgraph import connected_components
 
 from pottsattn import InputError
+from pottsattn.data.alignment.alphabets import ALPHABETS
 from pottsattn.data.alignment.identity import identity_clusters, sequence_weights
-from pottsattn.data.alignment.reading import ALPHABETS, Alignment, read_alignment
+from pottsattn.data.alignment.reading import Alignment, read_alignment
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from numpy.testing import assert_allclose
 import pottsattn
 from pottsattn import ConvergenceWarning, FactoredAttention, InputError, SequenceDataset, compare
 from pottsattn.data.sequence_file import SequenceFile
-from pottsattn.fitting.masked.fit import masked_losses, train_masked
+from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.network_fit import NetworkFit
+from pottsattn.fitting.masked.objective import masked_losses
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.penalty import Penalty

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pottsattn import InputError
-from pottsattn.fitting.masked.fit import masked_losses
+from pottsattn.fitting.masked.objective import masked_losses
 from pottsattn.fitting.masked.settings import VARIANTS
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 

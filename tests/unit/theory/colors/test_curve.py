@@ -11,10 +11,11 @@ from pottsattn.theory.colors.curve import heads_curve, span_limit
 from pottsattn.theory.colors.fields import ColorRule, mean_color_loss, zero_sum_directions
 from pottsattn.theory.colors.spans import anisotropy_cost, span_anisotropy
 from pottsattn.theory.colors.teacher import color_spectrum, similarity_phase_zone
-from pottsattn.theory.curve import bayes_loss, learning_curve
+from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.ensemble import phase_zone
 from pottsattn.theory.equations.gaussian import GaussianRule, gauss_hermite_nodes
 from pottsattn.theory.readout import mean_loss
+from pottsattn.theory.tracing import bayes_loss
 
 OBSERVABLES = ("test_loss", "train_loss", "coupling_error")
 

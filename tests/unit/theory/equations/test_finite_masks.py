@@ -8,11 +8,12 @@ from numpy.testing import assert_allclose
 from scipy.special import logsumexp, softmax
 
 from pottsattn import InputError
-from pottsattn.theory.curve import LearningCurve, learning_curve
+from pottsattn.theory.curve import learning_curve
 from pottsattn.theory.equations.finite_masks import FiniteMaskRule, FiniteMaskSolver, copy_nodes
 from pottsattn.theory.equations.student import ensemble_student
 from pottsattn.theory.masks import mask_solver
 from pottsattn.theory.readout import mean_loss
+from pottsattn.theory.result import LearningCurve
 
 OBSERVABLES = ("test_loss", "train_loss", "coupling_error")
 
