@@ -20,7 +20,8 @@ from PIL import Image
 from pottsattn import PottsModel, Schedule
 from pottsattn.figures.chains import figure_chains, plot_halves, plot_traces
 from pottsattn.figures.style import BLUE, VERMILLION, new_figure
-from pottsattn.model import lattice_2d, sk_potts, solve_torus
+from pottsattn.model import lattice_2d, sk_potts
+from pottsattn.model.exact import solve_torus
 from pottsattn.sampling import SampleResult, Tempering, sample_to_file
 from pottsattn.sampling.traces import StoredTraces, read_traces
 

@@ -1,12 +1,12 @@
 from .bridge import plot_bridge as plot_bridge
 from .chains import figure_chains as figure_chains
+from .choice import FigureOptions as FigureOptions
+from .choice import figure_for as figure_for
 from .contacts import plot_contact_map as plot_contact_map
 from .contacts import plot_precision as plot_precision
-from .curves import figure_learning_curves as figure_learning_curves
 from .curves import plot_learning_curves as plot_learning_curves
 from .family import plot_mutations as plot_mutations
 from .fits import plot_couplings as plot_couplings
-from .fits import plot_scores as plot_scores
 from .images import figure_image_attention as figure_image_attention
 from .instances import figure_instance_runs as figure_instance_runs
 from .plan import plot_plan as plot_plan

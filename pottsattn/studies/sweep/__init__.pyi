@@ -1,4 +1,3 @@
-from .against_theory import curves_for as curves_for
 from .against_theory import deviations as deviations
 from .config import SweepConfig as SweepConfig
 from .config import read_config as read_config
