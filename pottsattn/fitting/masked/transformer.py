@@ -187,12 +187,17 @@ class MaskedTransformer(nn.Module):
         rows = rows.repeat_interleave(sites.shape[1])  # (M K,)
         size = self._rows_at_once()
         chunks = zip(torch.split(rows, size), torch.split(sites.flatten(), size), strict=True)
-        parts = []
+        logits, at = None, 0
         for row, site in chunks:
             shown = sequences[row]  # (rows, L)
             mask = torch.zeros_like(shown, dtype=torch.bool).scatter_(1, site[:, None], True)
-            parts.append(self.readout(self._encode(shown, mask, site))[:, 0])
-        return torch.cat(parts).reshape(*sites.shape, self._architecture["n_states"])
+            part = self.readout(self._encode(shown, mask, site))[:, 0]
+            # Small tensors kept among the large ones of every chunk would fragment the heap.
+            logits = part.new_empty((len(rows), self.n_states)) if logits is None else logits
+            logits[at : at + len(part)] = part
+            at += len(part)
+        assert logits is not None
+        return logits.reshape(*sites.shape, self.n_states)
 
     def _encode(self, sequences: Tensor, mask: Tensor, site: Tensor | None) -> Tensor:
         """Return the normed stream, (M, L, width), or (M, 1, width) if one site each is asked."""
