@@ -42,7 +42,7 @@ from pottsattn.fitting.pseudolikelihood.solver import Solver
 TYPICAL = {"plm": 24, "symmetric": 26, "factored": 14, "heads": 80}  # heads: times the root of H
 WITHIN = {"plm": 3, "symmetric": 3, "factored": 3, "heads": 8, "mf": 3}  # factors
 NUMBERS, MOST_SITES = 1 << 20, 150  # couplings and sites of a pilot
-PLACES, FEW, MOST = 4_000_000, 32, 20_000  # sequences times pairs of sites of a pilot; sequences
+PLACES, FEW, MOST = 10_000_000, 32, 20_000  # sequences times pairs of sites of a pilot; sequences
 STEPS = 12  # by then L-BFGS holds all pairs of vectors it ever will
 PENALTY, NEVER = 0.01, 1e-300  # a step takes one evaluation; no gap is as small
 COMPARED, MOST_COMPARED = 3000, 1000  # sequences and sites
@@ -115,13 +115,13 @@ def extrapolated(pilot: Callable[[int, int], float], fit: PlannedFit, power: int
     per_pair = max(fit.n_states**2, fit.n_heads)
     long = max(2, min(fit.length, MOST_SITES, math.isqrt(NUMBERS // per_pair)))
     short = max(2, long // 3)
-    many = max(10 * FEW, min(MOST, PLACES // long**2))
+    many = max(10 * FEW, min(MOST, PLACES // short**2))
     sizes = np.array(
-        [(FEW, short), (FEW, long), (many, long), (fit.n_sequences, fit.length)], float
+        [(FEW, short), (FEW, long), (many, short), (fit.n_sequences, fit.length)], float
     )
     n_sequences, length = sizes.T
     terms = np.stack([n_sequences * length**2, length**power, length], axis=1)
-    terms /= terms[2]  # numbers near one
+    terms /= terms[:3].max(axis=0)  # numbers near one
     pilot(FEW, short)  # what is compiled is so from here on
     times = np.array([pilot(int(size[0]), int(size[1])) for size in sizes[:3]])
     costs, _ = nnls(terms[:3] / times[:, None], np.ones(3))  # relative errors count
