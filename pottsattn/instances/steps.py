@@ -114,6 +114,7 @@ class EncoderTraining:
 
     def finish(self) -> None:
         """Record the end."""
+        self._wrapped = self.objective  # see `Workers.wrap`
         if self._entries[-1][0] != self.done:
             self._record()
 

@@ -77,7 +77,11 @@ class Workers:
         return box[0]
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Return a module whose gradients are averaged over the processes."""
+        """Return a module whose gradients are averaged over the processes.
+
+        Let go of it when the steps are over, while the processes are still joined: the last to hold
+        their group waits in a destructor for threads of the group, which may wait for Python.
+        """
         if self.count == 1:
             return module
         with warnings.catch_warnings():  # newer versions of torch have another name for it

@@ -121,6 +121,7 @@ class Training:
 
     def finish(self) -> None:
         """Record the end, go back to the least held-out loss, compute the final numbers."""
+        self._wrapped = self.objective  # see `Workers.wrap`
         if self._entries[-1][0] != self.done / self.steps_per_epoch:
             self._record()
         if self.recipe.stop_early and self._best_state:
