@@ -129,10 +129,10 @@ def mean_coupling_student(
         )
     student = ensemble_student(n_states, coupling_scale, alpha, ridge, estimator)
     uniform = mean_coupling + n_states - limit
-    eigenvalue = outlier_eigenvalue(coupling_scale, uniform)
-    if eigenvalue is None:
+    if outlier_eigenvalue(coupling_scale, uniform) is None:
         return student
-    response = 1.0 / (n_states + coupling_scale**2 / n_states - eigenvalue)
+    # C + J^2 / C less the eigenvalue is a product without cancellation near a transition.
+    response = n_states / ((limit - mean_coupling) * (n_states - coupling_scale**2 / uniform))
     overlap = math.sqrt(1.0 - (coupling_scale / uniform) ** 2)
     bulk = 1.0 - 1.0 / length
     teacher = np.array([coupling_scale, overlap * mean_coupling]) / math.sqrt(length)

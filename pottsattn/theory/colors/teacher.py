@@ -31,7 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.validate import InputError, check_array, check_nonnegative
 from pottsattn.theory.colors.fields import MAX_COLORS, zero_sum_directions
-from pottsattn.theory.ensemble import PhaseZone, susceptibility_spectrum
+from pottsattn.theory.ensemble import PhaseZone, semicircle
 
 Array = NDArray[np.float64]
 
@@ -100,12 +100,10 @@ def color_spectrum(similarity: Array, coupling_scale: float) -> ColorSpectrum:
     directions = zero_sum_directions(n_states)
     u, channels = np.linalg.eigh(directions.T @ similarity @ directions)
     largest = coupling_scale * float(np.abs(u).max())
-    modes = susceptibility_spectrum(n_states, largest)
-    # Undo chi = 1 / (C + s^2 / C - s a) for the eigenvalues a in [-2, 2] of A / J, s the scale.
-    offset = n_states + largest**2 / n_states - 1.0 / modes.values
-    eigenvalues = offset / largest if largest > 0.0 else np.zeros_like(offset)
-    scales = coupling_scale * u
-    values = 1.0 / (n_states + scales**2 / n_states - np.outer(eigenvalues, scales))
+    modes = semicircle(n_states, largest)
+    values = np.stack(
+        [modes.susceptibility(n_states, scale) for scale in (coupling_scale * u).tolist()], axis=1
+    )
     return ColorSpectrum(modes.weights, np.einsum("nk,ak,bk->nab", values, channels, channels))
 
 

@@ -124,6 +124,55 @@ def test_losses_do_not_depend_on_the_nodes(n_states, scale, n_points, tolerance)
     assert curve.quadrature_error[0] < 1e-4
 
 
+def solve_two_colors(scale, ridge, alpha):
+    """Return the test loss for C = 2 from its scalar equations and the semicircle's resolvent.
+
+    With < 1 / (s - a) > = G(s), all averages over the spectrum are closed: no nodes.
+    """
+    z = np.arange(-9.0, 9.0, 0.05)
+    density = np.exp(-0.5 * z * z) / np.exp(-0.5 * z * z).sum()
+    gap, J2 = (2.0 - scale) ** 2 / 2.0, scale**2
+
+    def fields(m, q):
+        return m + np.sqrt(2.0 * q) * z
+
+    m, q, V = 0.3, 0.5, 1.0
+    for _ in range(2000):
+        low, high = fields(m, q), fields(m, q) + 2.0 * V  # u = omega + 2 V (1 - p(u))
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            is_below = middle < fields(m, q) + 2.0 * V / (1.0 + np.exp(middle))
+            low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+        miss = 1.0 / (1.0 + np.exp(0.5 * (low + high)))
+        curvature = 2.0 * miss * (1.0 - miss)
+        qhat, mhat = 2.0 * alpha * (density @ miss**2), alpha * (density @ miss)
+        Vhat = alpha * (density @ (curvature / (1.0 + V * curvature)))
+        shift = Vhat / ridge
+        y = 2.0 + J2 / 2.0 + shift
+        G = 2.0 / (y + np.sqrt((gap + shift) * (y + 2.0 * scale)))
+        slope = G**2 / (1.0 - J2 * G**2)
+        first, second = G / ridge, 0.5 * G / (1.0 - 0.5 * J2 * G) / ridge
+        third = 0.5 * slope / (1.0 - 0.5 * J2 * G) ** 2 / ridge**2
+        new = np.array(
+            [mhat * J2 * second, mhat**2 * J2 * third + qhat * slope / ridge**2, first]
+        )
+        change = np.abs(np.log(new / (m, q, V))).max()
+        m, q, V = np.sqrt(new * (m, q, V))
+        if change < 1e-13:
+            break
+    assert change < 1e-12
+    return density @ np.logaddexp(0.0, -fields(m, q))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.99, 1.9999, 2.0 - 1e-8, 2.0 - 1e-14])
+def test_loss_error_holds_up_to_the_glass_transition(scale):
+    curve = learning_curve(2, scale, [1.0], 0.1)
+    off = abs(curve.test_loss[0] - solve_two_colors(scale, 0.1, 1.0))
+    assert off < curve.loss_error[0] < 1e-8
+    if scale == 1.9999:
+        assert_allclose(curve.test_loss, 0.4873368, atol=5e-8)
+
+
 def test_order_of_alphas_and_neighbors_do_not_matter():
     alphas = [8.0, 0.5, 2.0, 2.0, 40.0]
     ridges = [0.1, 1.0, 0.01, 0.01, 5.0]

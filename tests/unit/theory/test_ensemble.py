@@ -5,33 +5,124 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from decimal import Decimal, localcontext
+from itertools import pairwise
 
 import pytest
 from numpy.testing import assert_allclose
+from scipy.integrate import quad
 
 from pottsattn import InputError
-from pottsattn.theory.ensemble import phase_zone, susceptibility_spectrum
+from pottsattn.theory.ensemble import phase_zone, semicircle, susceptibility_spectrum
+from pottsattn.theory.equations.student import Conjugates, ensemble_student
+from pottsattn.theory.masks import static_mask_student
 
 
-@pytest.mark.parametrize(("n_states", "scale"), [(2, 1.0), (3, 0.0), (3, 2.9), (21, 3.7)])
+NEAR_GLASS = [(2, 1.9), (2, 1.9999), (3, 3.0 - 1e-8), (2, 2.0 - 4e-16)]
+
+
+@pytest.mark.parametrize(
+    ("n_states", "scale"), [(2, 1.0), (3, 0.0), (3, 2.9), (21, 3.7), *NEAR_GLASS]
+)
 @pytest.mark.parametrize(("ridge", "curvature"), [(0.1, 1.0), (1e-4, 50.0), (10.0, 1e-6)])
 def test_spectrum_averages_have_closed_forms(n_states, scale, ridge, curvature):
     spectrum = susceptibility_spectrum(n_states, scale)
     x, weights = spectrum.values, spectrum.weights
-    g = 1.0 / n_states
     assert_allclose(weights.sum(), 1.0, rtol=1e-12)
-    assert_allclose(weights @ x, g, rtol=1e-12)
+    assert_allclose(weights @ x, 1.0 / n_states, rtol=1e-12)
+    assert len(x) < 500  # the nearest pole costs nodes like the logarithm of its distance
 
     # D = ridge (y - lambda) x with y below; G is the resolvent of the semicircle at y.
-    y = n_states + scale**2 * g + curvature / ridge
-    G = 2.0 / (y + math.sqrt(y * y - 4.0 * scale**2))
+    with localcontext(prec=60):
+        J, penalty, g = Decimal(scale), Decimal(ridge), 1 / Decimal(n_states)
+        y = n_states + J * J * g + Decimal(curvature) / penalty
+        G = 2 / (y + (y * y - 4 * J * J).sqrt())
+        squared = g * G / (1 - J * J * g * G)
+        slope = G * G / (1 - J * J * G * G)
+        cubed = g * slope / (1 - J * J * g * G) ** 2
+        first, second, third = float(G / penalty), float(squared / penalty), cubed / penalty**2
     D = ridge + curvature * x
-    assert_allclose(weights @ (x / D), G / ridge, rtol=1e-12)
-    squared = g * G / (1.0 - scale**2 * g * G)
-    assert_allclose(weights @ (x**2 / D), squared / ridge, rtol=1e-12)
-    slope = G**2 / (1.0 - scale**2 * G**2)
-    cubed = g * slope / (1.0 - scale**2 * g * G) ** 2
-    assert_allclose(weights @ (x**3 / D**2), cubed / ridge**2, rtol=1e-12)
+    assert_allclose(weights @ (x / D), first, rtol=1e-12)
+    assert_allclose(weights @ (x**2 / D), second, rtol=1e-12)
+    assert_allclose(weights @ (x**3 / D**2), float(third), rtol=1e-12)
+
+
+def average_over_angles(function, n_states, *scales):
+    """Return < function(x) > with x = 1 / (C + s^2 / C - 2 s cos t) for scales s, adaptively."""
+
+    def integrand(angle):
+        half = 0.5 * angle
+        x = [
+            1.0
+            / (
+                (n_states - abs(s)) ** 2 / n_states
+                + 4.0 * abs(s) * (math.sin(half) if s > 0.0 else math.cos(half)) ** 2
+            )
+            for s in scales
+        ]
+        return 2.0 / math.pi * math.sin(angle) ** 2 * function(*x)
+
+    edges = [0.0, *(10.0**-k for k in range(9, -1, -1))]
+    edges += [math.pi - edge for edge in reversed(edges)]
+    pieces = [
+        quad(integrand, low, high, epsabs=0.0, epsrel=1e-10, limit=200)[0]
+        for low, high in pairwise(edges)
+    ]
+    return math.fsum(pieces)
+
+
+@pytest.mark.parametrize(("n_states", "scale"), [(2, 1.0), (2, 1.9999), (3, 2.999999)])
+@pytest.mark.parametrize("kind", ["factored", "full", "heads", "static masks"])
+def test_every_student_averages_over_the_spectrum_as_adaptive_integration_does(
+    n_states, scale, kind
+):
+    estimator, heads = "full" if kind == "full" else "factored", 1
+    if kind == "heads":
+        heads = (n_states - 1) ** 2
+    student = ensemble_student(n_states, scale, 1.0, 0.1, estimator, heads)
+    r = 0.3 if kind == "static masks" else 0.0
+    if r > 0.0:
+        student = static_mask_student(student, r)
+    noise, curvature, signal = conjugates = Conjugates(0.3, 0.4, 0.35)
+    k = {"full": n_states - 1.0, "heads": math.sqrt(heads)}.get(kind, 1.0)
+    ridge = 0.1 / math.sqrt(heads)
+
+    def mean(function):
+        def of_x(x):
+            seen = (1.0 - r) ** 2 * x + r * (1.0 - r) / n_states
+            return function(x, seen, scale * (1.0 - r) * x, ridge + curvature * seen)
+
+        return average_over_angles(of_x, n_states, scale)
+
+    expected = [
+        signal * mean(lambda x, seen, c, D: c**2 / D),
+        signal**2 * mean(lambda x, seen, c, D: c**2 * seen / D**2)
+        + k * noise * mean(lambda x, seen, c, D: (seen / D) ** 2),
+        k * mean(lambda x, seen, c, D: seen / D),
+    ]
+    assert_allclose(student.train_overlaps(conjugates), expected, rtol=1e-9)
+    expected = [
+        signal * mean(lambda x, seen, c, D: c * scale * x / D),
+        signal**2 * mean(lambda x, seen, c, D: c**2 * x / D**2)
+        + k * noise * mean(lambda x, seen, c, D: seen * x / D**2),
+    ]
+    assert_allclose(student.test_overlaps(conjugates), expected, rtol=1e-9)
+    traced = k * noise * mean(lambda x, seen, c, D: seen / D**2)
+    power = signal**2 * mean(lambda x, seen, c, D: (c / D) ** 2) + traced
+    assert_allclose(student.power(conjugates), power, rtol=1e-9)
+    missed = mean(lambda x, seen, c, D: (signal * c / D - scale) ** 2)
+    assert_allclose(student.coupling_error(conjugates), (missed + traced) / scale**2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scales", [(2.9999, -2.9999), (2.999999, -1.0), (2.0, -2.9999)])
+def test_channels_of_either_sign_share_the_nodes(scales):
+    def response(first, second):  # an entry of D^-1 X with channels that D couples
+        a, b, c, d = 0.01 + first, 0.6 * second, 0.6 * first, 0.01 + 0.7 * second
+        return first * d / (a * d - b * c)
+
+    modes = semicircle(3, max(map(abs, scales)))
+    found = modes.weights @ response(*(modes.susceptibility(3, scale) for scale in scales))
+    assert_allclose(found, average_over_angles(response, 3, *scales), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
