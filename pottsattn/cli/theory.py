@@ -104,9 +104,14 @@ def _table(curve: Any) -> str:
     names = ["alpha", "ridge", "test_loss", "train_loss", "coupling_error", "accuracy"]
     if curve.mask_mode is not None:
         names.insert(2, "mask_fraction")
-    lines = [" ".join(f"{name:>14}" for name in names)]
-    for values in zip(*(getattr(curve, name) for name in names), strict=True):
-        lines.append(" ".join(f"{value:14.6g}" for value in values).replace("nan", "  -"))
+    lines = [" ".join(f"{name:>14}" for name in [*names, "converged"])]
+    reasons: dict[str, list[str]] = {}
+    for i, values in enumerate(zip(*(getattr(curve, name) for name in names), strict=True)):
+        row = " ".join(f"{value:14.6g}" for value in values).replace("nan", "  -")
+        mark = "yes" if curve.converged[i] else "no optimum" if curve.is_answered[i] else "NO"
+        lines.append(f"{row} {mark:>14}")
+        if curve.reasons[i]:
+            reasons.setdefault(curve.reasons[i], []).append(f"{curve.alpha[i]:g}")
     lines.append(
         f"Bayes loss {curve.bayes_loss[0]:.6g}; ".replace("nan", "-")
         + f"losses in nats per masked site; phase zone {curve.phase.zone}"
@@ -114,6 +119,5 @@ def _table(curve: Any) -> str:
     if curve.mask_mode is not None:
         number = f"{curve.masks} " if curve.masks and curve.masks > 1 else ""
         lines.append(f"{number}{curve.mask_mode} masks; training loss of masked sequences")
-    if not curve.converged.all():
-        lines.append(curve.message)
+    lines += [f"alpha {', '.join(alphas)}: {reason}" for reason, alphas in reasons.items()]
     return "\n".join(lines)

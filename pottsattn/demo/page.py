@@ -142,18 +142,20 @@ def _with_error(value: float, error: float) -> str:
 def _write_curve_csv(path: Path, curves: Sequence[LearningCurve], table: SweepTable) -> None:
     header = ["source", "name", "ridge_kind", "alpha", "ridge", "n_instances"]
     header += ["test_loss_nats", "test_loss_error", "train_loss_nats", "train_loss_error"]
-    header += ["coupling_error", "coupling_error_error", "bayes_loss_nats"]
+    header += ["coupling_error", "coupling_error_error", "bayes_loss_nats", "converged"]
     rows: list[list[object]] = []
     for curve in curves:
         names = ("alpha", "ridge", "test_loss", "train_loss", "coupling_error", "bayes_loss")
-        columns = (getattr(curve, name) for name in names)
-        for alpha, ridge, test, train, error, bayes in zip(*columns, strict=True):
+        columns = (getattr(curve, name) for name in (*names, "converged"))
+        for alpha, ridge, test, train, error, bayes, solved in zip(*columns, strict=True):
             row = ["theory", curve.estimator, curve.ridge_kind, alpha, ridge, ""]
-            rows.append([*row, test, "", train, "", error, "", bayes])
+            rows.append([*row, test, "", train, "", error, "", bayes, solved])
+    fits = table.groups()
     for mean in table.means():
         point = mean.point
         row = ["simulation", point.method, point.ridge_kind, point.alpha, point.ridge]
-        rows.append([*row, *list(asdict(mean).values())[1:], ""])
+        done = all(fit.converged for fit in fits[point])
+        rows.append([*row, *list(asdict(mean).values())[1:], "", done])
     write_csv(path, header, rows)
 
 

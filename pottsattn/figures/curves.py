@@ -216,7 +216,7 @@ def _draw(
         if marks_optimal and curve.ridge_kind == "optimal":
             style["linestyle"] = ":"
             label += ", best ridge"
-        values = getattr(curve, observable)[order]
+        values = np.where(curve.converged, getattr(curve, observable), np.nan)[order]
         # A curve without a value draws nothing, and a logarithmic axis needs a range.
         ax.update_datalim(np.stack([curve.alpha, np.ones_like(curve.alpha)], axis=1), updatey=False)
         ax.plot(curve.alpha[order], values, label=_once(label, labels), **style)
@@ -264,7 +264,7 @@ def _residuals(
             if curve.n_heads > 1:  # fits of a sweep have one
                 continue
             same = ESTIMATOR_OF.get(mean.point.method) == curve.estimator
-            at = np.flatnonzero(curve.alpha == mean.point.alpha)
+            at = np.flatnonzero(curve.converged & (curve.alpha == mean.point.alpha))
             if same and len(at) and masks_of(curve) == masks_of(mean.point):
                 difference = getattr(mean, observable) - getattr(curve, observable)[at[0]]
                 found.append((mean.point, float(difference / error)))

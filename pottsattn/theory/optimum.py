@@ -274,7 +274,12 @@ def _best_over_ridge(solver: StudentSolver, alpha: float) -> SolvedPoint:
     if not np.isfinite(losses[max(best - 1, 0) : best + 2]).all():
         return unresolved
     if best in (0, len(grid) - 1):
-        problem = f"no optimal ridge between {RIDGE_BRACKET[0]:g} and {RIDGE_BRACKET[1]:g}"
+        low, high = RIDGE_BRACKET
+        end = f"the largest, {high:g}" if best == 0 else f"the smallest, {low:g}"
+        problem = (
+            f"no optimal ridge between {low:g} and {high:g}: the test loss is least at {end}, "
+            f"{losses[best]:.6g} nats"
+        )
         return unsolved(alpha, math.nan, problem)
     solver.forget()
     points.clear()  # keep fine solutions only

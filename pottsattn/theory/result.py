@@ -79,6 +79,8 @@ class LearningCurve:
         calibrated, exceeds it where it is overconfident.
     message : str
         Why points are missing or not converged; "converged" otherwise.
+    reasons : tuple of str
+        The same for each alpha, empty for a solved point.
     """
 
     n_states: int
@@ -105,6 +107,7 @@ class LearningCurve:
     quadrature_error: NDArray[np.float64]
     loss_error: NDArray[np.float64]
     message: str
+    reasons: tuple[str, ...]
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
@@ -126,8 +129,11 @@ class LearningCurve:
         return self.converged | (is_free & np.isfinite(self.bayes_loss))
 
     def _repr_html_(self) -> str:
-        points = zip(self.alpha.tolist(), self.test_loss.tolist(), strict=True)
-        facts = {f"test loss at alpha {alpha:g} (nats)": loss for alpha, loss in points}
+        facts = {}
+        points = zip(self.alpha.tolist(), self.test_loss.tolist(), self.reasons, strict=True)
+        for alpha, loss, reason in points:
+            mark = "NOT converged, " if reason else ""
+            facts[f"test loss at alpha {alpha:g} ({mark}nats)"] = loss
         return html_table(repr(self), facts)
 
     def __repr__(self) -> str:
@@ -143,14 +149,21 @@ class LearningCurve:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return {"points": [...], "phase": {...}} of plain Python values; undefined is None.
+        """Return {"points", "phase", "message"} of plain Python values; undefined is None.
 
-        A curve with masks has "mask_mode" beside them, and "masks" with static ones.
+        The "reason" of a point says why it is not converged, and is None where it is. A curve with
+        masks has "mask_mode" beside them, and "masks" with static ones.
         """
         keys = (*POINT_KEYS, "confidence", "loss_error")
         columns = [getattr(self, key).tolist() for key in keys]
         points = [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
-        report: dict[str, Any] = {"points": points, "phase": asdict(self.phase)}
+        for point, reason in zip(points, self.reasons, strict=True):
+            point["reason"] = reason or None
+        report: dict[str, Any] = {
+            "points": points,
+            "phase": asdict(self.phase),
+            "message": self.message,
+        }
         if self.mask_mode is not None:
             report["mask_mode"] = self.mask_mode
         if self.masks is not None:
@@ -173,6 +186,8 @@ class LearningCurve:
                     file.create_dataset(field.name, data=value)
                 elif field.name == "phase":
                     file.attrs["phase"] = to_json(asdict(self.phase))
+                elif field.name == "reasons":
+                    file.attrs["reasons"] = to_json(list(self.reasons))
                 elif value is not None:
                     file.attrs[field.name] = value
 
@@ -192,6 +207,13 @@ class LearningCurve:
             mask_mode = file.attrs.get("mask_mode")  # absent: no masks, or a file of version 0.1
             if len({column.shape for column in columns.values()}) > 1:
                 raise ValueError("columns of unequal length")
+            message = str(file.attrs["message"])
+            if "reasons" in file.attrs:
+                reasons = tuple(map(str, json.loads(file.attrs["reasons"])))
+            else:  # in version 0.1 one message told of all points
+                reasons = tuple("" if done else message for done in columns["converged"])
+            if len(reasons) != len(columns["alpha"]):
+                raise ValueError("reasons of another length than the columns")
             return cls(
                 n_states=int(file.attrs["n_states"]),
                 coupling_scale=float(file.attrs["coupling_scale"]),
@@ -201,7 +223,8 @@ class LearningCurve:
                 ridge_kind=str(file.attrs["ridge_kind"]),
                 mask_mode=None if mask_mode is None else str(mask_mode),
                 phase=PhaseZone(**json.loads(file.attrs["phase"])),
-                message=str(file.attrs["message"]),
+                message=message,
+                reasons=reasons,
                 **columns,
             )
 
@@ -210,7 +233,8 @@ class LearningCurve:
 
         Columns: alpha, ridge, mask_fraction, m, q, V, coupling_error, accuracy (dimensionless),
         test_loss, bayes_loss, train_loss (nats per masked site), converged (0 or 1), n_iterations,
-        quadrature_error (relative), loss_error (nats), confidence. Undefined values are empty.
+        quadrature_error (relative), loss_error (nats), confidence, reason (why a point is not
+        converged). Undefined values are empty.
 
         Raises
         ------
@@ -219,7 +243,7 @@ class LearningCurve:
         """
         names = (*COLUMNS, "confidence")
         columns = [getattr(self, name).tolist() for name in names]
-        write_csv(path, names, zip(*columns, strict=True))
+        write_csv(path, (*names, "reason"), zip(*columns, self.reasons, strict=True))
 
 
 # One per alpha; those after `converged` say how the equations were solved.

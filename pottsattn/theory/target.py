@@ -71,14 +71,16 @@ def alpha_for_loss(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             if ridge is None:
-                return optimal_ridge(n_states, coupling_scale, alphas, **student).test_loss
-            return learning_curve(n_states, coupling_scale, alphas, ridge, **student).test_loss
+                curve = optimal_ridge(n_states, coupling_scale, alphas, **student)
+            else:
+                curve = learning_curve(n_states, coupling_scale, alphas, ridge, **student)
+        return np.where(curve.converged, curve.test_loss, math.nan)
 
     def excess(log_alpha: float) -> float:
         found = float(losses([math.exp(log_alpha)])[0])
         if not math.isfinite(found):
             raise InputError(
-                f"the equations have no solution at alpha {math.exp(log_alpha):g}, on the way to "
+                f"the equations are not solved at alpha {math.exp(log_alpha):g}, on the way to "
                 f"target_loss {target:g}; use another ridge"
             )
         return found - target

@@ -229,6 +229,7 @@ def trace(
         quadrature_error=column(lambda point: point.quadrature_error),
         loss_error=column(lambda point: point.loss_error),
         message=_message(ordered),
+        reasons=tuple(point.problem for point in ordered),
     )
     if not curve.converged.all():
         warnings.warn(f"learning curve: {curve.message}", ConvergenceWarning, stacklevel=3)

@@ -129,14 +129,15 @@ def _predict(point: SweepPoint, observable: str) -> float:
     if not _is_predicted(point, observable):
         return math.nan
     student = replace(point, method=ESTIMATOR_OF[point.method], length=0, masks=None)
-    return float(getattr(_prediction(student), observable)[0])
+    curve = _prediction(student)
+    return float(getattr(curve, observable)[0]) if curve.converged[0] else math.nan
 
 
 @lru_cache(maxsize=1 << 16)  # every observable, and several methods, ask for the same
 def _prediction(student: SweepPoint) -> LearningCurve:
     """Return the curve of one point, whose `method` is an estimator."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # then the value is NaN or as good
+        warnings.simplefilter("ignore", ConvergenceWarning)  # then there is no prediction
         return learning_curve(
             student.n_states,
             student.coupling_scale,

@@ -126,6 +126,7 @@ class HeadsCurve:
         report = {
             "points": [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)],
             "phase": asdict(self.phase),
+            "message": self.message,
             "teacher_similarity": self.teacher_similarity.tolist(),
             "color_matrices": self.color_matrices.tolist(),
         }

@@ -466,6 +466,27 @@ def test_theory_finds_the_best_ridge_or_says_null(run_json):
     status, report = run_json(*base, "--coupling-scale", "0")  # nothing to learn
     assert status == 0
     assert report["points"][0]["ridge"] is report["points"][0]["test_loss"] is None
+    assert "no optimal ridge between 0.0001 and 1000" in report["points"][0]["reason"]
+    assert report["points"][0]["reason"] in report["message"]
+
+
+def test_theory_marks_points_that_are_not_solved(run, run_json):
+    base = ("theory", "--states", "2", "--coupling-scale", "1")
+    status, text, _ = run(*base, "--ridge", "1e-4", "--alpha", "2.341", "8")
+    assert status == 3
+    head, coarse, fine, *rest = text.splitlines()
+    assert [line.split()[-1] for line in (head, coarse, fine)] == ["converged", "NO", "yes"]
+    assert rest[-1].startswith("alpha 2.341: averages over fields too coarse")
+    status, report = run_json(*base, "--ridge", "1e-4", "--alpha", "2.341", "8")
+    assert status == 3
+    assert [point["converged"] for point in report["points"]] == [False, True]
+
+    status, text, _ = run(
+        "theory", "--states", "2", "--coupling-scale", "0", "--alpha", "2", "--optimum", "ridge"
+    )
+    assert status == 0
+    assert text.splitlines()[1].endswith("no optimum")
+    assert "alpha 2: no optimal ridge between 0.0001 and 1000" in text
 
 
 def test_theory_without_a_paramagnetic_phase_is_exit_3(run, run_json):

@@ -25,6 +25,10 @@ def demo(tmp_path_factory):
 def test_every_promised_file_is_written(demo):
     folder, _ = demo
     page = (folder / "report.html").read_text()
+    with (folder / "learning_curve.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["source"] for row in rows if row["converged"] == "1"} == {"theory", "simulation"}
+    assert all(row["converged"] in "01" for row in rows)
     for name in FIGURES:
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         with (folder / f"{name}.csv").open() as stream:

@@ -86,6 +86,10 @@ def test_unsolved_points_are_gaps_not_values(curves):
     curve = replace(curves[0], test_loss=np.array([np.nan, 1.0]))
     line = plot_learning_curves([curve]).lines[0]
     assert_allclose(line.get_ydata(), [1.0, np.nan])
+    curve = replace(curves[0], converged=np.array([False, True]))  # a value that is not solved
+    line = plot_learning_curves([curve]).lines[0]
+    assert_allclose(line.get_ydata(), [curve.test_loss[1], np.nan])
+    curve = replace(curves[0], test_loss=np.array([np.nan, 1.0]))
     ax = figure_learning_curves([replace(curve, test_loss=np.full(2, np.nan))])[0]
     ax.figure.draw_without_rendering()  # the logarithmic axis of a panel without any value
     assert ax.get_xlim()[0] < 1.0 < 4.0 < ax.get_xlim()[1]

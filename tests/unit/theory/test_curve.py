@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -153,9 +154,7 @@ def solve_two_colors(scale, ridge, alpha):
         slope = G**2 / (1.0 - J2 * G**2)
         first, second = G / ridge, 0.5 * G / (1.0 - 0.5 * J2 * G) / ridge
         third = 0.5 * slope / (1.0 - 0.5 * J2 * G) ** 2 / ridge**2
-        new = np.array(
-            [mhat * J2 * second, mhat**2 * J2 * third + qhat * slope / ridge**2, first]
-        )
+        new = np.array([mhat * J2 * second, mhat**2 * J2 * third + qhat * slope / ridge**2, first])
         change = np.abs(np.log(new / (m, q, V))).max()
         m, q, V = np.sqrt(new * (m, q, V))
         if change < 1e-13:
@@ -226,6 +225,8 @@ def test_no_optimal_ridge_is_said():
     assert point["ridge"] is None
     assert point["test_loss"] is None
     assert point["alpha"] == 1.0
+    assert point["reason"].startswith("no optimal ridge between 0.0001 and 1000")
+    assert "least at the largest, 1000, 0.69" in point["reason"]
 
 
 def test_beyond_the_glass_transition_there_is_no_garbage():
@@ -289,6 +290,7 @@ def test_files_give_back_what_was_saved(tmp_path):
         assert getattr(loaded, name).dtype == getattr(curve, name).dtype
     for name in ("n_states", "coupling_scale", "estimator", "ridge_kind", "phase", "message"):
         assert getattr(loaded, name) == getattr(curve, name)
+    assert loaded.reasons == curve.reasons == ("", "")
     assert repr(loaded) == repr(curve)
 
     curve.to_csv(tmp_path / "curve.csv")
@@ -297,13 +299,43 @@ def test_files_give_back_what_was_saved(tmp_path):
     assert [float(row["test_loss"]) for row in rows] == curve.test_loss.tolist()
     assert [row["mask_fraction"] for row in rows] == ["", ""]
     assert [row["converged"] for row in rows] == ["1", "1"]
+    assert [row["reason"] for row in rows] == ["", ""]
+
+
+@pytest.fixture
+def half_solved():
+    """A curve with one point whose averages over fields are too coarse."""
+    with pytest.warns(ConvergenceWarning, match="too coarse"):
+        return learning_curve(2, 1.0, [2.341, 8.0], 1e-4)
+
+
+def test_an_unsolved_point_is_told_from_a_solved_one_everywhere(half_solved, tmp_path):
+    curve = half_solved
+    assert np.isfinite(curve.test_loss).all()  # it looks like a solved one
+    assert curve.converged.tolist() == [False, True]
+    coarse, fine = curve.to_dict()["points"]
+    assert "too coarse" in coarse["reason"]
+    assert fine["reason"] is None
+    assert curve.to_dict()["message"] == curve.message
+    curve.to_csv(tmp_path / "curve.csv")
+    with (tmp_path / "curve.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["reason"] for row in rows] == [coarse["reason"], ""]
+    curve.save(tmp_path / "curve.h5")
+    assert LearningCurve.load(tmp_path / "curve.h5").reasons == curve.reasons
+    html = curve._repr_html_()
+    assert html.count("NOT converged, nats") == 1
+
+    with h5py.File(tmp_path / "curve.h5", "r+") as file:  # as in version 0.1
+        del file.attrs["reasons"]
+    assert LearningCurve.load(tmp_path / "curve.h5").reasons == (curve.message, "")
 
 
 def test_json_keys_are_the_published_ones():
     plain = learning_curve(2, 1.0, [1.0], 0.1).to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
-    assert set(plain) == {"points", "phase"}
-    assert tuple(plain["points"][0]) == (*POINT_KEYS, "confidence", "loss_error")
+    assert set(plain) == {"points", "phase", "message"}
+    assert tuple(plain["points"][0]) == (*POINT_KEYS, "confidence", "loss_error", "reason")
     assert plain["points"][0]["mask_fraction"] is None
     assert plain["points"][0]["converged"] is True
     assert plain["phase"] == {

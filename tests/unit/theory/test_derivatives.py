@@ -121,6 +121,8 @@ def test_alpha_for_loss_inverts_the_curve():
 
 def test_targets_out_of_reach_and_trivial_ones():
     assert math.isnan(alpha_for_loss(3, 1.5, 0.87))  # the Bayes loss is 0.8772
+    with pytest.raises(InputError, match="not solved at alpha"):  # at the peak, near 2.3
+        alpha_for_loss(2, 1.0, 2.5, 1e-4)
     assert alpha_for_loss(3, 1.5, 2.0, 0.5) == 0.01
     with pytest.raises(InputError):
         alpha_for_loss(3, 1.5, -1.0)

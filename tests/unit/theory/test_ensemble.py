@@ -17,7 +17,6 @@ from pottsattn.theory.ensemble import phase_zone, semicircle, susceptibility_spe
 from pottsattn.theory.equations.student import Conjugates, ensemble_student
 from pottsattn.theory.masks import static_mask_student
 
-
 NEAR_GLASS = [(2, 1.9), (2, 1.9999), (3, 3.0 - 1e-8), (2, 2.0 - 4e-16)]
 
 
@@ -65,7 +64,7 @@ def average_over_angles(function, n_states, *scales):
     edges = [0.0, *(10.0**-k for k in range(9, -1, -1))]
     edges += [math.pi - edge for edge in reversed(edges)]
     pieces = [
-        quad(integrand, low, high, epsabs=0.0, epsrel=1e-10, limit=200)[0]
+        quad(integrand, low, high, epsabs=1e-15, epsrel=1e-10, limit=200)[0]
         for low, high in pairwise(edges)
     ]
     return math.fsum(pieces)
