@@ -18,7 +18,6 @@ import argparse
 import os
 import sys
 import time
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pottsattn import ConvergenceWarning, SequenceDataset, fit_pseudolikelihood, train_masked
+from pottsattn import SequenceDataset, fit_pseudolikelihood, train_masked
 from pottsattn.analysis.contact_errors import PrecisionErrors, bootstrap_precision, null_scores
 from pottsattn.analysis.contacts import ContactRanking, Precision, rank_contacts, read_distances
 from pottsattn.data.reading import read_dataset
@@ -74,7 +73,6 @@ def main() -> int:
     data = read_dataset(Path(folder) / "PF00014.fasta.gz", n_threads=arguments.threads)
     known = read_distances(Path(folder) / "PF00014_struct.dat")
     print(data)
-    warnings.simplefilter("ignore", ConvergenceWarning)  # the table tells
     judged = compare(data, known, arguments.replicas, arguments.threads)
     wall, processor = (clock() - before for clock, before in zip(clocks, started, strict=True))
     print(f"all of it: {wall:.0f} s by the clock, {processor:.0f} s of processor time\n")
@@ -94,7 +92,7 @@ def compare(
     areas: NDArray[np.float64] | None = None
     print(
         f"{'method':34} {'L/2':>13} {'L':>13} {'2L':>13} {'area':>13} {'area - plm':>14} "
-        f"{'fit':>6} {'refits':>6}"
+        f"{'fit':>6} {'refits':>6} {'converged':>9}"
     )
     for name, make, is_refitted in methods(n_threads):
         before = time.process_time()
@@ -176,8 +174,10 @@ def print_line(
         difference += f" ± {np.std(errors.replicas[:, 3] - areas, ddof=1):.3f}"
     row = " ".join(f"{cell:>13}" for cell in cells)
     refits = "" if errors is None else f"{seconds:6.1f}"
-    mark = "" if entry.fit.converged else "  not converged"
-    print(f"{name:34} {row} {difference:>14} {entry.seconds:6.1f} {refits:>6}{mark}", flush=True)
+    mark = "yes" if entry.fit.converged else "NO"
+    print(
+        f"{name:34} {row} {difference:>14} {entry.seconds:6.1f} {refits:>6} {mark:>9}", flush=True
+    )
 
 
 def check(judged: dict[str, Judged], seconds: float) -> list[str]:

@@ -58,7 +58,9 @@ def synthetic() -> bool:
         "runs of six": (np.arange(LENGTH) - first) % LENGTH < 6,
     }
     print(f"Bayes loss {sequence_losses(model, test).mean():.4f} nats per masked site")
-    print(f"{'gaps':12} {'method':9} {'':9} {'coupling error':>14} {'test loss':>10}")
+    print(
+        f"{'gaps':12} {'method':9} {'':9} {'coupling error':>14} {'test loss':>10} {'converged':>9}"
+    )
     good = True
     for pattern, is_gap in patterns.items():
         letters = np.where(is_gap, 0, train.sequences + 1)
@@ -73,7 +75,10 @@ def synthetic() -> bool:
             good &= errors["ignored"] <= most * errors["state"]
             for name, fit in fits.items():
                 loss = sequence_losses(fit, test).mean()
-                print(f"{pattern:12} {method:9} {name:9} {errors[name]:14.4f} {loss:10.4f}")
+                mark = "yes" if fit.converged else "NO"
+                print(
+                    f"{pattern:12} {method:9} {name:9} {errors[name]:14.4f} {loss:10.4f} {mark:>9}"
+                )
     return good
 
 
@@ -90,7 +95,8 @@ def family(folder: Path) -> None:
                 fit = fit_pseudolikelihood(chosen, method, n_threads=1)
             precision = rank_contacts(fit).precision(known)
             at = ", ".join(f"{rank} {value:.3f}" for rank, value in precision.at.items())
-            print(f"{method:9} {name:9} precision at {at}, area {precision.area:.3f}")
+            mark = "converged" if fit.converged else "NOT converged"
+            print(f"{method:9} {name:9} precision at {at}, area {precision.area:.3f}, {mark}")
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def main() -> None:
     family = read_dataset(Path(folder) / "PF00014.fasta.gz", n_threads=1)
     print(f"family: {share_with_many_gaps(family):.3f} with more than {MANY_GAPS} gaps")
     head = f"{'fit':13} {'ridge':>6} {'R-hat':>6} {'f Pearson':>9} {'c Pearson':>9} {'c slope':>8}"
+    print("every fit below converged, and its chains agree: else this stops")
     print(f"{head} {'no gap: Pearson':>15} {'slope':>6} {'many gaps':>9}")
     for number, (name, options) in enumerate(FITS):
         fit = fit_pseudolikelihood(family, "plm", n_threads=1, **options)

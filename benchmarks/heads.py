@@ -39,6 +39,7 @@ ALPHA = 2.0  # per head
 RIDGE = 0.3  # per head
 Z_LIMIT = 5.0  # standard errors that theory may miss the simulation by, beside 1 / L effects
 SIZE_EFFECT = 0.01  # nats: what finite size may add to a loss difference (measured 0.002 to 0.005)
+ENDED: list[bool] = []  # of the fits since the last row: whether the minimizer converged
 
 
 def matrices(n_states: int) -> dict[str, np.ndarray]:
@@ -151,7 +152,9 @@ def fit_fixed(B: np.ndarray, sequences: np.ndarray, ridge: float) -> np.ndarray:
 
     start = np.zeros(length * len(B) * length)
     options = {"maxiter": 2000, "maxfun": 4000, "gtol": 1e-6, "ftol": 1e-12}
-    return couplings(minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x)
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    ENDED.append(found.success)
+    return couplings(found.x)
 
 
 def fit_learned(start: np.ndarray, sequences: np.ndarray, ridge: float) -> tuple:
@@ -186,6 +189,7 @@ def fit_learned(start: np.ndarray, sequences: np.ndarray, ridge: float) -> tuple
     first = np.concatenate([A.ravel(), (E.T @ orthogonal(start) @ E).ravel()])
     options = {"maxiter": 400, "maxfun": 800, "maxcor": 20, "gtol": 1e-5, "ftol": 1e-11}
     found = minimize(objective, first, jac=True, method="L-BFGS-B", options=options)
+    ENDED.append(found.success)
     A, B = factors(found.x)
     return np.einsum("ihj,hab->jbia", A, B, optimize=True), B, float(found.fun) / length
 
@@ -230,6 +234,8 @@ def predicted_anyway(
         covariances=spectrum.covariances,
     )
     point = ColorSolver(student).solve(alpha, ridge)
+    if point.problem:
+        raise SystemExit(f"theory: {point.problem}")
     bayes = mean_color_loss(student.bayes_overlap, student.bayes_overlap)
     test = mean_color_loss(point.overlaps[0], point.overlaps[1])
     return np.array([test - bayes, point.train_loss - bayes, point.coupling_error])
@@ -238,6 +244,8 @@ def predicted_anyway(
 def law(n_heads: int, n_states: int, scale: float, alpha: float, ridge: float) -> np.ndarray:
     """Return what `measured` does by the capacity law."""
     curve = learning_curve(n_states, scale, [alpha / n_heads], ridge / n_heads)
+    if not curve.converged.all():
+        raise SystemExit(f"theory: {curve.message}")
     bayes = curve.bayes_loss
     return np.array([curve.test_loss - bayes, curve.train_loss - bayes, curve.coupling_error])[:, 0]
 
@@ -252,8 +260,15 @@ def report(name: str, n_heads: int, simulation: list, theory: list, extra: str =
         f"({difference.mean(axis=0)[k]:+.4f} +- {error[k]:.4f})"
         for k in range(3)
     ]
-    print(f"{name:28s} H = {n_heads}  " + "  ".join(cells) + extra, flush=True)
+    print(f"{name:28s} H = {n_heads}  " + "  ".join(cells) + extra + ended(), flush=True)
     return bool((np.abs(difference.mean(axis=0)[:2]) < Z_LIMIT * error[:2] + SIZE_EFFECT).all())
+
+
+def ended() -> str:
+    """Return how many of the fits since the last row converged."""
+    text = f"  converged {sum(ENDED)} of {len(ENDED)}"
+    ENDED.clear()
+    return text
 
 
 def realized(instance: Instance, alpha: float, ridge: float) -> tuple[float, float, float]:
@@ -343,7 +358,7 @@ def compare_lengths(n_instances: int) -> bool:
         mean = np.mean(changes, axis=0)
         error = np.std(changes, axis=0, ddof=1) / np.sqrt(n_instances)
         cells = [f"{mean[k]:+.4f} +- {error[k]:.4f}" for k in range(3)]
-        print(f"L = {length:3d}  " + "  ".join(cells), flush=True)
+        print(f"L = {length:3d}  " + "  ".join(cells) + ended(), flush=True)
     return True
 
 

@@ -52,6 +52,11 @@ def show(*cells: object) -> None:
     print(" ".join(f"{word:>14}" for word in words), flush=True)
 
 
+def mark(converged: bool) -> str:
+    """Return the cell of the column `converged`."""
+    return "yes" if converged else "NO"
+
+
 def regular_graph(degree: int, strength: float, seed: int) -> PottsModel:
     """Return a random regular graph of even degree with couplings of random sign: edge swaps."""
     rng = np.random.default_rng(seed)
@@ -68,15 +73,16 @@ def regular_graph(degree: int, strength: float, seed: int) -> PottsModel:
     return PottsModel.from_edges(edges, n_states=N_STATES, strengths=strengths, length=LENGTH)
 
 
-def fitted(model: PottsModel, seed: int) -> tuple[float, float, float, float]:
-    """Return test, Bayes and training loss and coupling error of one fit."""
+def fitted(model: PottsModel, seed: int) -> tuple[float, float, float, float, bool]:
+    """Return test, Bayes and training loss, coupling error and verdict of one fit."""
     size = ALPHA * model.length
     data = sample(model, size + N_TEST, rng=seed, n_threads=1).dataset
     train = data.take(slice(0, size))
     fit = fit_pseudolikelihood(train, "factored", ridge=RIDGE, fields="none", n_threads=1)
     found = compare({"fit": fit}, data.take(slice(size, None)))
     judged = found.fits[0]
-    return judged.test_loss, found.bayes_loss, judged.train_loss, judged.coupling_error
+    losses = judged.test_loss, found.bayes_loss, judged.train_loss
+    return (*losses, judged.coupling_error, fit.converged)
 
 
 def by_instance(model: PottsModel, per_site: int, seed: int, *, corrected: bool) -> InstanceCurve:
@@ -90,7 +96,7 @@ def by_instance(model: PottsModel, per_site: int, seed: int, *, corrected: bool)
 
 def models() -> float:
     """Print simulation, instance mode and matched ensemble; return the error of SK-Potts."""
-    show("model", "", "test", "Bayes", "training", "coupling error")
+    show("model", "", "test", "Bayes", "training", "coupling error", "converged")
     cases = {
         "sk-potts": sk_potts(LENGTH, N_STATES, SCALE, 0),
         "regular 20": regular_graph(20, SCALE / 20**0.5, 0),
@@ -107,10 +113,11 @@ def models() -> float:
         matched = learning_curve(
             N_STATES, ensemble.coupling_scale, [ensemble.alpha], ensemble.ridge
         )
-        show(name, "simulation", *simulated)
+        show(name, "simulation", *simulated[:-1], mark(simulated[-1]))
         for label, theory in (("instance", curve), ("matched", matched)):
             columns = (theory.test_loss, theory.bayes_loss, theory.train_loss)
-            show("", label, *(float(c[0]) for c in (*columns, theory.coupling_error)))
+            numbers = (float(c[0]) for c in (*columns, theory.coupling_error))
+            show("", label, *numbers, mark(np.all(theory.converged)))
             errors[name, label] = abs(float(theory.test_loss[0]) / simulated[0] - 1.0)
     return max(errors["sk-potts", "instance"], errors["sk-potts", "matched"])
 
@@ -118,26 +125,28 @@ def models() -> float:
 def noise() -> None:
     """Print what few sequences per site do to instance mode."""
     print("\ntest loss of instance mode by sequences measured, sk-potts")
-    show("N / L", "corrected", "as measured")
+    show("N / L", "corrected", "as measured", "converged")
     model = sk_potts(LENGTH, N_STATES, SCALE, 0)
     for per_site in (2, 10, 30, 100, 1000):
         pair = [
             by_instance(model, per_site, 300, corrected=corrected) for corrected in (True, False)
         ]
-        show(per_site, *(float(curve.test_loss[0]) for curve in pair))
+        losses = (float(curve.test_loss[0]) for curve in pair)
+        show(per_site, *losses, mark(all(curve.converged for curve in pair)))
 
 
 def scales() -> None:
     """Print both estimates of J_inst from data against the truth, in five instances each."""
     print("\nestimates of J_inst less the realized one: least and largest of five")
-    show("model", "C", "J", "M / L", "pairs", "", "fit", "", "fits refused")
+    show("model", "C", "J", "M / L", "pairs", "", "fit", "", "fits refused", "converged")
     for name, n_states, scale, alpha in SCALE_CASES:
-        errors = []
+        errors, done = [], True
         for seed in range(5):
             model = ENSEMBLES[name](LENGTH, n_states, scale, seed)
             data = sample(model, alpha * LENGTH, rng=seed + 50, n_threads=1).dataset
             truth = realized_coupling_scale(model.couplings)
             fit = fit_pseudolikelihood(data, "factored", ridge=0.2, fields="none", n_threads=1)
+            done = done and fit.converged
             try:
                 of_fit = debiased_coupling_scale(fit)
             except InputError:
@@ -147,7 +156,7 @@ def scales() -> None:
         n_refused = int(np.isnan(fits).sum())
         fits = fits[np.isfinite(fits)]
         ends = [float(end) for part in (pairs, fits) for end in (part.min(), part.max())]
-        show(name, n_states, scale, alpha, *ends, n_refused)
+        show(name, n_states, scale, alpha, *ends, n_refused, mark(done))
 
 
 def with_mean_coupling() -> None:
@@ -156,12 +165,13 @@ def with_mean_coupling() -> None:
     print(
         f"\nmean coupling (order at J0 = {limit:g}): change of the test loss, {N_INSTANCES} pairs"
     )
-    show("L", "J0", "test", "change", "error of it", "theory", "uniform chi", "theory")
+    show("L", "J0", "test", "change", "error of it", "theory", "uniform chi", "theory", "converged")
     for length in (LENGTH, 3 * LENGTH):
         plain: list[float] = []
         for mean in MEAN_COUPLINGS:
             instances = [shifted(length, mean, seed) for seed in range(N_INSTANCES)]
-            found = [fitted(model, 400 + seed)[0] for seed, model in enumerate(instances)]
+            fits = [fitted(model, 400 + seed) for seed, model in enumerate(instances)]
+            found = [fit[0] for fit in fits]
             plain = plain or found
             change = np.subtract(found, plain)
             error = float(change.std(ddof=1) / N_INSTANCES**0.5)
@@ -169,7 +179,8 @@ def with_mean_coupling() -> None:
             chi = [uniform_variance(model, 500 + seed) for seed, model in enumerate(instances)]
             expected = uniform_susceptibility(N_STATES, SCALE, mean)
             columns = (float(np.mean(found)), float(change.mean()), error, theory)
-            show(length, mean, *columns, float(np.mean(chi)), expected)
+            done = mark(all(fit[-1] for fit in fits))
+            show(length, mean, *columns, float(np.mean(chi)), expected, done)
 
 
 def shifted(length: int, mean: float, seed: int) -> PottsModel:
@@ -189,7 +200,10 @@ def uniform_variance(model: PottsModel, seed: int) -> float:
 def predicted(length: int, mean: float) -> float:
     """Return the test loss of theory with the outlier of a mean coupling."""
     student = mean_coupling_student(N_STATES, SCALE, mean, length, ALPHA, RIDGE)
-    return mean_loss(N_STATES, *StudentSolver(student).solve(ALPHA, RIDGE).test_overlaps)
+    point = StudentSolver(student).solve(ALPHA, RIDGE)
+    if point.problem:
+        raise SystemExit(f"theory: {point.problem}")
+    return mean_loss(N_STATES, *point.test_overlaps)
 
 
 def main() -> int:

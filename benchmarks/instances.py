@@ -20,7 +20,6 @@ import argparse
 import json
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -31,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from pottsattn import ConvergenceWarning, __version__
+from pottsattn import __version__
 from pottsattn._core.storage import to_json, write_whole
 from pottsattn.figures.instances import figure_training_lengths
 from pottsattn.figures.style import save_figure
@@ -154,13 +153,11 @@ def run_task(task: Task, out: Path) -> Scores:
     """Train one encoder and return what it knows."""
     name, row, steps, seed = task
     data = data_of(name, seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a collapse is a result here
-        if "x" not in row:
-            return reference(data, row, seed)
-        heads, config = settings_of(row, steps)
-        others = ("random",) if row == "byol .5x1" else ()  # once, for the figure
-        run = run_instances(data, None, heads, config, references=others, rng=seed, n_threads=1)
+    if "x" not in row:
+        return reference(data, row, seed)
+    heads, config = settings_of(row, steps)
+    others = ("random",) if row == "byol .5x1" else ()  # once, for the figure
+    run = run_instances(data, None, heads, config, references=others, rng=seed, n_threads=1)
     run.save(out / "runs" / f"{name_of(task)}.h5", seed=seed)
     return {
         **run.to_dict(),
@@ -233,16 +230,21 @@ class Means:
         error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
         return f"{values.mean():.3f} ± {error:.3f}"
 
+    def verdicts(self, row: str, steps: int = STEPS) -> str:
+        """Return how many seeds converged; "-" where nothing is judged."""
+        done = self.values(row, "converged", steps)
+        return "-" if np.isnan(done).any() else f"{done.sum():.0f} of {len(done)}"
+
     def gain(self, row: str, other: str, column: str = "linear_probe") -> np.ndarray:
         """Return by how much a row is above another, per seed."""
         return self.values(row, column) - self.values(other, column)
 
     def table(self, rows: Iterable[str], columns: Sequence[str], names: Sequence[str]) -> None:
         """Print a Markdown table."""
-        print(f"\n| encoder | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
+        print(f"\n| encoder | {' | '.join(names)} | converged |\n|---|{'---|' * len(names)}---|")
         for row in rows:
             cells = [self.text(row, column) for column in columns]
-            print(f"| {row} | {' | '.join(cells)} |")
+            print(f"| {row} | {' | '.join(cells)} | {self.verdicts(row)} |")
 
 
 def check(claims: dict[str, bool | np.bool_]) -> list[bool]:
@@ -292,10 +294,11 @@ def report_curves(done: dict[Task, Scores], seeds: Iterable[int]) -> list[bool]:
     means = Means(done, "fields", seeds)
     steps = (*CURVE_STEPS, STEPS)
     for column in ("linear_probe", "knn"):
-        print(f"\n| {column} | {' | '.join(f'{n} steps' for n in steps)} |")
+        print(f"\n| {column} (converged) | {' | '.join(f'{n} steps' for n in steps)} |")
         print(f"|---|{'---|' * len(steps)}")
         for row in CURVES:
-            print(f"| {row} | {' | '.join(means.text(row, column, n) for n in steps)} |")
+            cells = (f"{means.text(row, column, n)} ({means.verdicts(row, n)})" for n in steps)
+            print(f"| {row} | {' | '.join(cells)} |")
     ahead = {
         column: means.values("byol .8x5", column, STEPS // 2).mean()
         - means.values("byol .8x1", column).mean()
@@ -336,9 +339,7 @@ def step_costs() -> dict[str, float]:
     for _ in range(REPEATS):
         for row in ("byol 0x1", "byol .5x1", "byol .5x2", "byol .8x1", "byol .8x5"):
             heads, config = settings_of(row, TIMED_STEPS)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                run = pretrain(data.train, encoder, heads, config, rng=0, n_threads=1)
+            run = pretrain(data.train, encoder, heads, config, rng=0, n_threads=1)
             spent = 1e3 * float(run.history.seconds[-1]) / TIMED_STEPS
             found[row] = min(found.get(row, spent), spent)
     return found

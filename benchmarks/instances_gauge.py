@@ -71,12 +71,12 @@ class Task:
 
     def pretrained(
         self, encoder: EncoderConfig, heads: HeadConfig, config: PretrainConfig
-    ) -> tuple[tuple[float, float, float], float]:
-        """Return (scores, seconds) of a self-supervised encoder."""
+    ) -> tuple[tuple[float, float, float], float, str]:
+        """Return (scores, seconds, whether it converged) of a self-supervised encoder."""
         fit = pretrain(
             self.train.sequences, encoder, heads, config, rng=self.seed, device="cpu", n_threads=1
         )
-        return self.scores(fit.encoder), fit.seconds
+        return self.scores(fit.encoder), fit.seconds, "yes" if fit.converged else "NO"
 
 
 def one_hot(sequences: np.ndarray) -> np.ndarray:
@@ -117,13 +117,14 @@ def half_accuracy(task: Task) -> float:
 def main_table() -> None:
     """Print the scores of all encoders, and check the margins."""
     print(
-        "beta seed | raw lin  knn | random lin  knn | masked lin  knn  std | told lin | Bayes | s"
+        "beta seed | raw lin  knn | random lin  knn | masked lin  knn  std converged | told lin | "
+        "Bayes | s"
     )
     for beta, seed in ((BETA, 0), (BETA, 1), (BETA, 2), (0.35, 0), (0.45, 0)):
         task = Task(beta, seed)
         raw, raw_knn = task.raw()
         random = task.scores(random_encoder(ENCODER, seed))
-        masked, seconds = task.pretrained(ENCODER, HEADS, TRAINING)
+        masked, seconds, done = task.pretrained(ENCODER, HEADS, TRAINING)
         told = train_supervised(
             task.train.sequences, task.train.labels, ENCODER, SUPERVISED, rng=seed, device="cpu",
             n_threads=1,
@@ -131,7 +132,8 @@ def main_table() -> None:
         bayes = task.mixture.bayes_accuracy(task.test).value
         print(
             f"{beta:.2f} {seed:4} | {raw:.3f} {raw_knn:.3f} | {random[0]:.3f} {random[1]:.3f} | "
-            f"{masked[0]:.3f} {masked[1]:.3f} {masked[2]:.2f} | {task.scores(told.encoder)[0]:.3f} "
+            f"{masked[0]:.3f} {masked[1]:.3f} {masked[2]:.2f} {done} | "
+            f"{task.scores(told.encoder)[0]:.3f} "
             f"| {bayes:.3f} | {seconds:.0f}",
             flush=True,
         )
@@ -151,11 +153,12 @@ def ablation_table() -> None:
         "nothing hidden": (ENCODER, HEADS, replace(TRAINING, mask_fraction=0.0, masks=1)),
         "byol": (ENCODER, HEADS, replace(TRAINING, loss="byol")),
     }
-    print("changed | lin  knn  std | s")
+    print("changed | lin  knn  std | s | converged")
     for name, case in cases.items():
-        scores, seconds = task.pretrained(*case)
+        scores, seconds, done = task.pretrained(*case)
         print(
-            f"{name} | {scores[0]:.3f} {scores[1]:.3f} {scores[2]:.2f} | {seconds:.0f}", flush=True
+            f"{name} | {scores[0]:.3f} {scores[1]:.3f} {scores[2]:.2f} | {seconds:.0f} | {done}",
+            flush=True,
         )
 
 

@@ -41,6 +41,7 @@ from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.theory.closed_forms import best_static_mask_fraction
 from pottsattn.theory.optimum import optimal_mask_fraction, optimal_ridge
+from pottsattn.theory.result import LearningCurve
 from pottsattn.training.recipe import Recipe
 
 Array = NDArray[np.float64]
@@ -101,6 +102,8 @@ def fit_row(inputs: Array, targets: NDArray[np.int64], weight: float, penalty: f
                 break
             size *= 0.5
         row, value, p = row - size * step, trial, trial_p
+    else:
+        raise SystemExit("a row did not converge in 100 Newton steps")
     return row
 
 
@@ -164,8 +167,17 @@ def predict(n_states: int, scale: float, length: int, alpha: float, setting: Set
     if setting.n_masks > 0:
         masks = {"mask_fraction": setting.mask_fraction, "mask_mode": "static"}
         masks["masks"] = setting.n_masks
-    curve = learning_curve(n_states, scale, [alpha * finite], setting.ridge * finite, **masks)
+    curve = solved(
+        learning_curve(n_states, scale, [alpha * finite], setting.ridge * finite, **masks)
+    )
     return np.array([curve.test_loss[0] - curve.bayes_loss[0], curve.coupling_error[0]])
+
+
+def solved(curve: LearningCurve) -> LearningCurve:
+    """Return a curve; stop where it is not solved."""
+    if not curve.converged.all():
+        raise SystemExit(f"theory: {curve.message}")
+    return curve
 
 
 def mean_and_error(values: Array) -> tuple[float, float]:
@@ -179,7 +191,7 @@ def check_optimum(n_states: int = 3, scale: float = 1.5, length: int = 100) -> b
     print("excess test losses in nats, simulation (theory); differences to r*")
     found_all = True
     for alpha, ridge in [(8.0, 0.3), (16.0, 0.1), (32.0, 0.3)]:
-        best = optimal_mask_fraction(n_states, scale, [alpha], ridge, mask_mode="static")
+        best = solved(optimal_mask_fraction(n_states, scale, [alpha], ridge, mask_mode="static"))
         r = round(float(best.mask_fraction[0]), 3)
         fractions = [r, 0.5 * r, min(1.5 * r, 0.5 * (1.0 + r))]
         settings = [Setting(ridge, fraction, 1) for fraction in fractions]
@@ -207,12 +219,12 @@ def check_advantage(length: int = 80) -> bool:
     print("simulation (theory); the limit is extrapolated in 1 / K from both K")
     holds = True
     for n_states, scale, alpha, fraction, few, many, n_sites in CASES:
-        plain = optimal_ridge(n_states, scale, [alpha])
+        plain = solved(optimal_ridge(n_states, scale, [alpha]))
         if fraction is None:
-            best = optimal_mask_fraction(n_states, scale, [alpha])
+            best = solved(optimal_mask_fraction(n_states, scale, [alpha]))
             fraction = float(best.mask_fraction[0])
         else:
-            best = optimal_ridge(n_states, scale, [alpha], mask_fraction=fraction)
+            best = solved(optimal_ridge(n_states, scale, [alpha], mask_fraction=fraction))
         ridge = float(best.ridge[0])
         settings = [Setting(float(plain.ridge[0]))]
         settings += [Setting(ridge, fraction, n_masks) for n_masks in (few, many)]
@@ -244,7 +256,7 @@ def check_advantage(length: int = 80) -> bool:
 def check_fits(length: int = 80) -> bool:
     """Compare `train_masked` with 4 static masks per sequence with theory, all rows of 6 models."""
     n_states, scale, alpha, setting = 3, 1.5, 4, Setting(0.1, 0.3, 4)
-    found = []
+    found, n_converged = [], 0
     for seed in range(6):
         rng = np.random.default_rng(seed)
         model = sk_potts(length, n_states, scale, rng)
@@ -262,6 +274,7 @@ def check_fits(length: int = 80) -> bool:
             rng=seed,
             n_threads=1,
         )
+        n_converged += fit.converged
         fitted = fit.couplings.factors()[0][0]
         inputs = np.eye(n_states)[test].transpose(0, 2, 1)
         targets = test.astype(np.int64)
@@ -275,8 +288,9 @@ def check_fits(length: int = 80) -> bool:
         found.append((losses[0] - losses[1], theory[0], error, theory[1]))
     print(
         f"train_masked, 4 static masks, C = {n_states}, J = {scale}, alpha = {alpha}, L = {length}"
+        f"; converged: {n_converged} of 6"
     )
-    holds = True
+    holds = n_converged == 6
     columns = np.array(found).T
     for name, observed, predicted in (
         ("excess test loss", *columns[:2]),
@@ -337,10 +351,12 @@ def draw_patterns(
     colors = {1: VERMILLION, 4: ORANGE, 16: GREEN, 0: BLUE}
     for n_masks, color in colors.items():
         masks = {"mask_mode": "static", "masks": n_masks} if n_masks else {}
-        curve = learning_curve(n_states, scale, same, ridge, mask_fraction=fractions, **masks)
+        curve = solved(
+            learning_curve(n_states, scale, same, ridge, mask_fraction=fractions, **masks)
+        )
         label = f"K = {n_masks}" if n_masks else "fresh (K to infinity)"
         ax.plot(fractions, curve.test_loss - curve.bayes_loss, color=color, label=label)
-    plain = learning_curve(n_states, scale, [alpha], ridge)
+    plain = solved(learning_curve(n_states, scale, [alpha], ridge))
     level = float(plain.test_loss[0] - plain.bayes_loss[0])
     ax.axhline(level, color=GRAY, linestyle="--", label="no masks")
     for setting, (mean, error) in zip(settings, losses, strict=True):
@@ -367,14 +383,15 @@ def draw_optima(n_states: int, scale: float, path: Path) -> None:
     }
     colors = {"no": BLUE, "fresh": GREEN, "static": VERMILLION}
     excess = {label: curve.test_loss - curve.bayes_loss for label, curve in curves.items()}
-    print("masks    alpha        r    ridge  test loss   excess")
+    print("masks    alpha        r    ridge  test loss   excess converged")
     for label, curve in curves.items():
         if label != "no":
             axes[0].loglog(alphas, curve.mask_fraction, color=colors[label], label=f"{label} masks")
         axes[1].loglog(alphas, curve.ridge, color=colors[label], label=f"{label} masks")
         columns = (alphas, curve.mask_fraction, curve.ridge, curve.test_loss, excess[label])
-        for row in zip(*columns, strict=True):
-            print(f"{label:6} " + "{:7.1f} {:8.4f} {:8.4f} {:10.5f} {:8.5f}".format(*row))
+        marks = np.where(curve.converged, "yes", "NO")
+        for row in zip(*columns, marks, strict=True):
+            print(f"{label:6} " + "{:7.1f} {:8.4f} {:8.4f} {:10.5f} {:8.5f} {:>9}".format(*row))
     law = best_static_mask_fraction(n_states, scale, alphas)
     axes[0].loglog(alphas[law < 1.0], law[law < 1.0], "--", color=GRAY, label="static, large alpha")
     saved = 100.0 * (1.0 - excess["fresh"] / excess["no"])

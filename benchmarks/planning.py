@@ -28,7 +28,7 @@ from pottsattn.studies.plan.run import METHODS, plan
 
 LENGTH, N_TEST, LARGEST_ERROR = 100, 4000, 0.03
 ENOUGH = 4.0  # sequences per site
-COLUMNS = ("method", "predicted", "measured", "error")
+COLUMNS = ("method", "predicted", "measured", "error", "converged")
 HEAD = ("ensemble", "C", "J", "M / L", "ridge", "fields", "form", *COLUMNS)
 ALIGNMENT_HEAD = ("seed", "ridge", "M_eff", "factor", *COLUMNS, "test set", "rest")
 CASES = [  # ensemble, C, J, M / L, ridge, fields
@@ -85,7 +85,8 @@ def synthetic(seed: int) -> float:
             error = expected / measured - 1.0
             largest = max(largest, abs(error) * (alpha >= ENOUGH))
             setting = (ensemble, n_states, f"{scale:g}", f"{alpha:g}", f"{ridge:g}", fields)
-            show((*setting, found.form, method, expected, measured, percent(error)))
+            done = "yes" if fit.converged else "NO"
+            show((*setting, found.form, method, expected, measured, percent(error), done))
     return largest
 
 
@@ -120,7 +121,8 @@ def alignment(path: str, ridges: tuple[float, ...], seeds: range) -> None:
                 error, share = expected / measured - 1.0, -harder / measured
                 rows.append((ridge, method, error, error - share))
                 setting = (seed, f"{ridge:g}", round(part.effective_size), f"{factor:.2f}", method)
-                errors = map(percent, (error, share, error - share))
+                done = "yes" if fit.converged else "NO"
+                errors = (percent(error), done, percent(share), percent(error - share))
                 show((*setting, expected, measured, *errors))
     for ridge in ridges:
         for method in METHODS:

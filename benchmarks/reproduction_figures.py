@@ -75,6 +75,11 @@ def _column(found: Results, name: str) -> tuple[float, float]:
     return _mean(one["result"][name] for one in found)
 
 
+def _verdicts(found: Results) -> str:
+    """Return how many of the fits converged."""
+    return f"{sum(one['result']['converged'] for one in found)} of {len(found)}"
+
+
 def _draw_training(results: Results, large: int, out: Path) -> list[str]:
     """Draw the loss against epochs."""
     (ax,) = new_figure(width=6.4, height=4.2)
@@ -107,7 +112,8 @@ def _draw_recovered(results: Results, large: int, out: Path) -> list[str]:
     sizes = sorted({found["sizes"]["n_sequences"] for found in _of(results, "attention")})
     axes = new_figure(len(sizes), width=3.6, height=3.7)
     rows = []
-    lines = ["", "| sequences | excess loss | coupling error | correlation |", "|---|---|---|---|"]
+    lines = ["", "| sequences | excess loss | coupling error | correlation | converged |"]
+    lines.append("|---|---|---|---|---|")
     for ax, size in zip(axes, sizes, strict=True):
         found = _of(results, "attention", n_sequences=size)
         true = np.concatenate([one["result"]["true"] for one in found])
@@ -118,7 +124,7 @@ def _draw_recovered(results: Results, large: int, out: Path) -> list[str]:
         rows += [(size, *pair) for pair in zip(true, fitted, strict=True)]
         columns = [_column(found, name) for name in ("excess", "coupling_error", "pearson")]
         excess, error, pearson = (_text(*column) for column in columns)
-        lines.append(f"| {size} | {excess} | {error} | {pearson} |")
+        lines.append(f"| {size} | {excess} | {error} | {pearson} | {_verdicts(found)} |")
     save_figure(axes[0], out / "interactions.png")
     write_csv(out / "interactions.csv", ("n_sequences", "true", "learned"), rows)
     return ["", "## Factored attention", *lines]
@@ -128,7 +134,7 @@ def _draw_ingredients(results: Results, large: int, out: Path) -> list[str]:
     """Draw the final excess of every network."""
     (ax,) = new_figure(width=6.4, height=3.6)
     rows, names = [], []
-    lines = ["", "| network | parameters | excess loss |", "|---|---|---|"]
+    lines = ["", "| network | parameters | excess loss | converged |", "|---|---|---|---|"]
     entries = []
     for layers, heads, variant, label in INGREDIENTS:
         sizes = {"layers": layers, "heads": heads, "variant": variant, "n_sequences": large}
@@ -141,14 +147,15 @@ def _draw_ingredients(results: Results, large: int, out: Path) -> list[str]:
         for one in found:
             ax.plot(one["result"]["excess"], -at, ".", color=GRAY, markersize=3, zorder=1)
         names.append(label)
-        rows.append((label, len(found), excess, error, found[0]["result"]["n_parameters"]))
-        lines.append(f"| {label} | {rows[-1][-1]} | {_text(excess, error)} |")
+        n_parameters, done = found[0]["result"]["n_parameters"], _verdicts(found)
+        rows.append((label, len(found), excess, error, n_parameters, done))
+        lines.append(f"| {label} | {n_parameters} | {_text(excess, error)} | {done} |")
     ax.set_yticks([-at for at in range(len(names))], names, fontsize=9)
     ax.set_xscale("log")
     ax.set_xlabel(EXCESS)
     ax.grid(axis="y", linewidth=0.3)
     save_figure(ax, out / "ingredients.png")
-    header = ("network", "seeds", "excess", "error", "n_parameters")
+    header = ("network", "seeds", "excess", "error", "n_parameters", "converged")
     write_csv(out / "ingredients.csv", header, rows)
     return ["", f"## Networks on {large} sequences", *lines]
 
@@ -157,7 +164,7 @@ def _draw_sizes(results: Results, out: Path) -> list[str]:
     """Draw the excess against the number of sequences."""
     (ax,) = new_figure()
     rows = []
-    lines = ["", "| network | sequences | excess loss |", "|---|---|---|"]
+    lines = ["", "| network | sequences | excess loss | converged |", "|---|---|---|---|"]
     series = [("factored attention, 1 layer", BLUE, "attention", {})]
     for layers, heads, variant, label, color in NETWORKS:
         sizes = {"layers": layers, "heads": heads, "variant": variant}
@@ -165,13 +172,14 @@ def _draw_sizes(results: Results, out: Path) -> list[str]:
     for label, color, task, sizes in series:
         found = _of(results, task, **sizes)
         numbers = sorted({one["sizes"]["n_sequences"] for one in found})
-        points = [_column(_of(found, task, n_sequences=size), "excess") for size in numbers]
+        groups = [_of(found, task, n_sequences=size) for size in numbers]
+        points = [_column(group, "excess") for group in groups]
         mean, error = np.array(points).T
         style = {"fmt": "o-", "color": color, "markersize": 5, "capsize": 2, "linewidth": 1.2}
         ax.errorbar(numbers, mean, yerr=error, label=label, **style)
-        for size, point in zip(numbers, points, strict=True):
-            rows.append((label, size, *point))
-            lines.append(f"| {label} | {size} | {_text(*point)} |")
+        for size, point, group in zip(numbers, points, groups, strict=True):
+            rows.append((label, size, *point, _verdicts(group)))
+            lines.append(f"| {label} | {size} | {_text(*point)} | {rows[-1][-1]} |")
     ax.set_xscale("log")
     ax.set_yscale("log")
     sizes = sorted({row[1] for row in rows})
@@ -181,7 +189,8 @@ def _draw_sizes(results: Results, out: Path) -> list[str]:
     ax.set_ylabel(EXCESS)
     ax.legend(fontsize=8, frameon=False)
     save_figure(ax, out / "sequences.png")
-    write_csv(out / "sequences.csv", ("network", "n_sequences", "excess", "error"), rows)
+    header = ("network", "n_sequences", "excess", "error", "converged")
+    write_csv(out / "sequences.csv", header, rows)
     return ["", "## Number of sequences", *lines]
 
 
@@ -199,8 +208,8 @@ def _table_objectives(results: Results, out: Path) -> list[str]:
     lines = [
         "",
         "| fit | excess loss | coupling error | above the best objective | correlation with "
-        "pseudo-likelihood | s to within 1e-3 nats | s in all |",
-        "|---|---|---|---|---|---|---|",
+        "pseudo-likelihood | s to within 1e-3 nats | s in all | converged |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, label in labels.items():
         cells = []
@@ -208,16 +217,17 @@ def _table_objectives(results: Results, out: Path) -> list[str]:
             values = [one["result"][name].get(key, math.nan) for one in found]
             mean, error = _mean(values)
             cells.append((mean, error))
-        rows.append((label, *(number for cell in cells for number in cell)))
+        done = _verdicts([{"result": one["result"][name]} for one in found])
+        rows.append((label, *(number for cell in cells for number in cell), done))
         texts = [_text(*cells[0]), _text(*cells[1]), f"{cells[2][0]:.1e}", f"{cells[3][0]:.6f}"]
         texts += [_text(*cells[4], digits=2), _text(*cells[5], digits=1)]
         if name == "plm":
             texts[2] = texts[3] = "-"
-        lines.append(f"| {label} | {' | '.join(texts)} |")
+        lines.append(f"| {label} | {' | '.join([*texts, done])} |")
     header = ["fit"]
     for key in names:
         header += [key, f"{key}_error"]
-    write_csv(out / "objectives.csv", header, rows)
+    write_csv(out / "objectives.csv", [*header, "converged"], rows)
     size = found[0]["sizes"]["n_sequences"]
     return ["", f"## Attention against pseudo-likelihood, {size} sequences", *lines]
 
@@ -228,14 +238,14 @@ def _draw_masks(results: Results, out: Path) -> list[str]:
     found = _of(results, "masks")
     alpha, scale, ridge = _matched(found)
     fractions = np.linspace(0.02, 0.95, 60)
-    kinds = (  # mode, patterns, label, color, marker, theory
-        ("static", 1, "static masks, one a sequence", VERMILLION, "o", True),
-        ("static", 4, "static masks, four a sequence", ORANGE, "s", False),
-        ("fresh", tasks.FRESH_PATTERNS, "fresh masks", BLUE, "^", True),
+    kinds = (  # mode, patterns, label, color, marker
+        ("static", 1, "static masks, one a sequence", VERMILLION, "o"),
+        ("static", 4, "static masks, four a sequence", ORANGE, "s"),
+        ("fresh", tasks.FRESH_PATTERNS, "fresh masks", BLUE, "^"),
     )
     rows = []
-    lines = ["", "| masks | r | test loss | theory | coupling error | theory |"]
-    lines.append("|---|---|---|---|---|---|")
+    lines = ["", "| masks | r | test loss | theory | coupling error | theory | converged |"]
+    lines.append("|---|---|---|---|---|---|---|")
     states = tasks.MASKED_STATES
     plain = learning_curve(states, scale, [alpha], ridge)
     known = [(plain.test_loss[0], plain.coupling_error[0])]
@@ -248,29 +258,29 @@ def _draw_masks(results: Results, out: Path) -> list[str]:
         ax.axhspan(mean - spread, mean + spread, color=GRAY, alpha=0.25, linewidth=0)
         ax.axhline(mean, color=GRAY, linewidth=1.0, label="pseudo-likelihood, simulated")
         ax.axhline(value, color=GRAY, linewidth=1.0, linestyle=":", label="its theory")
-    for mode, patterns, label, color, marker, has_theory in kinds:
+    for mode, patterns, label, color, marker in kinds:
         points = _of(found, "masks", mode=mode, n_patterns=patterns)
         at = sorted({one["sizes"]["fraction"] for one in points})
-        if has_theory:
-            where = np.union1d(fractions, at)
-            curve = learning_curve(
-                states, scale, np.full(len(where), alpha), ridge,
-                mask_fraction=where, mask_mode=mode,
-            )  # fmt: skip
-            for ax, values in ((loss, curve.test_loss), (error, curve.coupling_error)):
-                ax.plot(where, values, color=color, linewidth=1.3, label=f"theory, {mode}")
+        where = np.union1d(fractions, at)
+        curve = learning_curve(
+            states, scale, np.full(len(where), alpha), ridge,
+            mask_fraction=where, mask_mode=mode, masks=patterns if mode == "static" else None,
+        )  # fmt: skip
+        for ax, values in ((loss, curve.test_loss), (error, curve.coupling_error)):
+            known_values = np.where(curve.converged, values, math.nan)
+            ax.plot(where, known_values, color=color, linewidth=1.3, label=f"theory, {label}")
         for fraction in at:
             here = _of(points, "masks", fraction=fraction)
+            index = int(np.searchsorted(where, fraction))
             theory = (math.nan, math.nan)
-            if has_theory:
-                index = int(np.searchsorted(where, fraction))
+            if curve.converged[index]:
                 theory = curve.test_loss[index], curve.coupling_error[index]
             _add_row(rows, lines, label, fraction, here, theory)
         for ax, name in ((loss, "test_loss"), (error, "coupling_error")):
             means = np.array([_column(_of(points, "masks", fraction=r), name) for r in at])
             ax.errorbar(
                 at, means[:, 0], yerr=means[:, 1], fmt=marker, color=color, markersize=5,
-                capsize=2, label=label, markerfacecolor=color if has_theory else "none",
+                capsize=2, label=label,
             )  # fmt: skip
     for ax, text in ((loss, "test loss (nats per site)"), (error, r"coupling error $\epsilon$")):
         ax.set_xlabel("mask fraction $r$")
@@ -282,7 +292,7 @@ def _draw_masks(results: Results, out: Path) -> list[str]:
     loss.legend(fontsize=8, frameon=False)
     save_figure(loss, out / "masks.png")
     header = ("masks", "r", "test_loss", "error", "theory", "coupling_error", "error", "theory")
-    write_csv(out / "masks.csv", header, rows)
+    write_csv(out / "masks.csv", (*header, "converged"), rows)
     sizes = f"L = {tasks.MASKED_LENGTH}, C = {states}, alpha = {tasks.MASKED_ALPHA}"
     return ["", f"## Mask fraction ({sizes}, ridge {tasks.MASKED_RIDGE})", *lines]
 
@@ -304,10 +314,10 @@ def _add_row(
     theory: Sequence[float],
 ) -> None:
     loss, error = _column(found, "test_loss"), _column(found, "coupling_error")
-    rows.append((label, fraction, *loss, theory[0], *error, theory[1]))
+    rows.append((label, fraction, *loss, theory[0], *error, theory[1], _verdicts(found)))
     texts = [_text(*loss), f"{theory[0]:.4f}", _text(*error), f"{theory[1]:.4f}"]
     texts = [text.replace("nan", "-") for text in texts]
-    lines.append(f"| {label} | {fraction:g} | {' | '.join(texts)} |")
+    lines.append(f"| {label} | {fraction:g} | {' | '.join([*texts, _verdicts(found)])} |")
 
 
 def _text(mean: float, error: float, digits: int = 4) -> str:

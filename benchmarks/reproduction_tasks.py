@@ -8,7 +8,6 @@ which the replica theory knows the learning curve, and masks of more than one si
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, train_masked
-from pottsattn._core.validate import ConvergenceWarning
 from pottsattn.analysis.comparison import compare, coupling_pairs
 from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking
@@ -249,5 +247,4 @@ def run(task: tuple[str, int, dict[str, Any]], folder: Path) -> dict[str, Any]:
     """Run a task (function, seed, sizes) in this process."""
     name, seed, sizes = task
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore", ConvergenceWarning)  # every result says whether it converged
     return FUNCTIONS[name](make_data(seed, folder), seed, **sizes)

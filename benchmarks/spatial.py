@@ -63,6 +63,11 @@ def every(runs: Sequence[SpatialRun], name: str) -> np.ndarray:
     return np.array([run.to_dict()[name] for run in runs])
 
 
+def verdicts(runs: Sequence[SpatialRun]) -> str:
+    """Return how many seeds converged."""
+    return f"{sum(run.converged for run in runs)} of {len(runs)}"
+
+
 def sizes(case: Case) -> str:
     return ",".join(map(str, case[:3]))
 
@@ -79,7 +84,10 @@ def reconstruction() -> bool:
         (144, 24, 12, 3, SpatialRecipe(max_steps=200)),
     ]
     print("masked reconstruction, 300 steps (P = 144: 200)")
-    print("P,C1,Cs      gap    own global   own local    excess global  local    rate ratio   div")
+    print(
+        "P,C1,Cs      gap    own global   own local    excess global  local    rate ratio   div"
+        "        converged"
+    )
     good = True
     for case, runs in zip(cases, run_cases(cases), strict=True):
         gap = runs[0].areas.information_gap
@@ -88,7 +96,7 @@ def reconstruction() -> bool:
             f"{shown(runs, 'own_attention_local'):11}  "
             f"{shown(runs, 'excess_loss_ratio_global', 4):13}  "
             f"{shown(runs, 'excess_loss_ratio_local', 4):13}  {shown(runs, 'rate_ratio', 2):10}  "
-            f"{shown(runs, 'diversity', 2)}"
+            f"{shown(runs, 'diversity', 2):9}  {verdicts(runs)}"
         )
         good &= bool((every(runs, "own_attention_global") > 0.92).all())
         good &= bool((every(runs, "own_attention_local") > 0.92).all())
@@ -105,13 +113,16 @@ def contrastive() -> bool:
     cases: list[Case] = [(36, *pair, 2, recipe) for pair in ((18, 3), (12, 4), (12, 6), (8, 7))]
     cases += [(100, *pair, 3, recipe) for pair in ((60, 5), (20, 10), (12, 11))]
     print("contrastive, z in [.9, 1.1], temperature .5, 300 steps")
-    print("P,C1,Cs      gap    local to global  own, global   own, local   div")
+    print(
+        "P,C1,Cs      gap    local to global  own, global   own, local   div            converged"
+    )
     good = True
     for case, runs in zip(cases, run_cases(cases), strict=True):
         print(
             f"{sizes(case):11}  {runs[0].areas.information_gap:+.2f}  "
             f"{shown(runs, 'attention_to_global'):15}  {shown(runs, 'own_attention_global'):12}  "
-            f"{shown(runs, 'own_attention_local', 4):12} {shown(runs, 'diversity', 4)}"
+            f"{shown(runs, 'own_attention_local', 4):12} {shown(runs, 'diversity', 4):13}  "
+            f"{verdicts(runs)}"
         )
         good &= bool((every(runs, "attention_to_global") > 0.98).all())
         good &= bool((every(runs, "own_attention_local") < 0.01).all())
@@ -150,13 +161,15 @@ def caveats() -> bool:
         ("equal areas", (36, 9, 9, 2, SpatialRecipe("contrastive")), lambda x: x.min() < 0.5),
     ]
     print("contrastive where it does not stay with the global area")
-    print("what            P,C1,Cs      steps  local to global  own, local    div")
+    print(
+        "what            P,C1,Cs      steps  local to global  own, local    div          converged"
+    )
     good = True
     for (name, case, holds), runs in zip(rows, run_cases([row[1] for row in rows]), strict=True):
         print(
             f"{name:14}  {sizes(case):11}  {case[4].max_steps:5}  "
             f"{shown(runs, 'attention_to_global'):15}  {shown(runs, 'own_attention_local'):12}  "
-            f"{shown(runs, 'diversity')}"
+            f"{shown(runs, 'diversity'):11}  {verdicts(runs)}"
         )
         good &= bool(holds(every(runs, "attention_to_global")))
     return good
@@ -165,7 +178,7 @@ def caveats() -> bool:
 def starts() -> bool:
     """Contrastive learning from random starts, which break the symmetry of its queries."""
     print("contrastive from random Phi and Upsilon, z in [.9, 1.1], 300 steps, P = 36")
-    print("C1,Cs   start  local to global  own, local    div at start  at end")
+    print("C1,Cs   start  local to global  own, local    div at start  at end       converged")
     cases: list[Case] = [
         (36, *pair, 2, SpatialRecipe("contrastive", start_scale=scale))
         for pair in ((18, 3), (12, 6), (8, 7))
@@ -177,7 +190,8 @@ def starts() -> bool:
         print(
             f"{sizes(case)[3:]:6}  {case[4].start_scale:5}  "
             f"{shown(runs, 'attention_to_global'):15}  {shown(runs, 'own_attention_local'):12}  "
-            f"{min(first):.2f}-{max(first):.2f}     {shown(runs, 'diversity')}"
+            f"{min(first):.2f}-{max(first):.2f}     {shown(runs, 'diversity'):11}  "
+            f"{verdicts(runs)}"
         )
         if case[4].start_scale < 1.0:
             good &= bool((every(runs, "attention_to_global") > 0.98).all())
@@ -189,7 +203,10 @@ def phases() -> bool:
     recipe = SpatialRecipe(learning_rate=2.0, max_steps=240, record_every=4)
     cases: list[Case] = [(100, 60, 5, 3, recipe), (100, 20, 10, 3, recipe)]
     print("phases of a local query, small steps (learning rate .02 P)")
-    print("P,C1,Cs      gap    leaves global at  finds own at  attends own at  global query at")
+    print(
+        "P,C1,Cs      gap    leaves global at  finds own at  attends own at  global query "
+        "at  converged"
+    )
     good = True
     for case, runs in zip(cases, run_cases(cases), strict=True):
         times = [run.phase_times for run in runs]
@@ -198,7 +215,10 @@ def phases() -> bool:
             for name in ("decoupled", "grown", "attends_own", "global_attends_own")
         ]
         gap = runs[0].areas.information_gap
-        print(f"{sizes(case):11}  {gap:+.2f}  " + "  ".join(f"{text:14}" for text in columns))
+        print(
+            f"{sizes(case):11}  {gap:+.2f}  "
+            + "  ".join(f"{text:14}" for text in [*columns, verdicts(runs)])
+        )
         good &= all((t.decoupled < t.grown) == (gap > 0) for t in times)
     return good
 
@@ -213,7 +233,7 @@ def positions() -> bool:
     ]
     names = ("phi_own_global", "phi_own_local", "phi_local_to_global", "phi_local_to_local")
     print("mean correlations at the end (means over seeds), reconstruction")
-    print("P,C1,Cs      own g  own l  l->g   l->l   Upsilon/Phi  times (Cs - 1)")
+    print("P,C1,Cs      own g  own l  l->g   l->l   Upsilon/Phi  times (Cs - 1)  converged")
     good = True
     for case, runs in zip(cases, run_cases(cases), strict=True):
         means = [np.mean([getattr(run.history, name)[-1] for run in runs]) for name in names]
@@ -224,6 +244,7 @@ def positions() -> bool:
             f"{sizes(case):11}  "
             + "  ".join(f"{mean:5.2f}" for mean in means)
             + f"  {ratios.mean():10.3f}  {ratios.mean() * (case[2] - 1):8.2f}"
+            + f"         {verdicts(runs)}"
         )
         good &= 0.5 < ratios.mean() * (case[2] - 1) < 1.1
     frozen: list[Case] = [

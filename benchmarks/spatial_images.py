@@ -137,11 +137,12 @@ def control(start_scale: float, seed: int) -> tuple[float, float]:
     return float(to_global), diversity(attention.numpy())
 
 
-def show(name: str, values: Array) -> None:
-    """Print the means of values (seeds, columns) and their standard errors."""
+def show(name: str, values: Array, *more: str) -> None:
+    """Print the means of values (seeds, columns) and their standard errors, and more cells."""
     mean = values.mean(axis=0)
     error = values.std(axis=0, ddof=1) / math.sqrt(len(values))
-    cells = " | ".join(f"{m:.3f} ± {e:.3f}" for m, e in zip(mean, error, strict=True))
+    texts = [f"{m:.3f} ± {e:.3f}" for m, e in zip(mean, error, strict=True)]
+    cells = " | ".join([*texts, *more])
     print(f"| {name} | {cells} |".replace("nan ± nan", "-").replace("-0.000", "0.000"), flush=True)
 
 
@@ -153,20 +154,21 @@ def main() -> int:
     seeds = range(arguments.seeds)
     torch.set_num_threads(1)
     images, _ = digits()
-    print(f"| | {' | '.join(COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 1)}")
+    print(f"| | {' | '.join(COLUMNS)} | converged |\n|{'---|' * (len(COLUMNS) + 2)}")
     values: dict[str, Array] = {}
     first: dict[str, ImageAttention] = {}
     visible_mean: dict[int, list[float]] = {1: [], 2: []}
     for name, (patch_size, objective, query, start) in CASES.items():
-        rows = []
+        rows, n_converged = [], 0
         for seed in seeds:
             recipe = ImageRecipe(objective, patch_size=patch_size, query=query, start_scale=start)
             found = train_on_images(images, recipe, rng=seed)
+            n_converged += found.converged
             first.setdefault(name, found)
             rows.append(measures(found))
             visible_mean[patch_size].append(found.visible_mean_error)
         values[name] = np.array(rows)
-        show(name, values[name])
+        show(name, values[name], f"{n_converged} of {len(seeds)}")
     for size, errors in visible_mean.items():
         print(f"mean visible patch, side {size}: error {np.mean(errors):.3f}")
     pixels = to_patches(images, 1)[..., 0]

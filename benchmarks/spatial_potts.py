@@ -16,7 +16,6 @@ import argparse
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pottsattn import ConvergenceWarning, FactoredAttention, Schedule, SequenceDataset, sample
+from pottsattn import FactoredAttention, Schedule, SequenceDataset, sample
 from pottsattn.figures.areas import plot_area_map, plot_area_shares
 from pottsattn.figures.style import new_figure, save_figure
 from pottsattn.fitting.masked.masking import BoundMasking
@@ -111,18 +110,16 @@ def train(dataset: SequenceDataset, labels: NDArray, kind: str, seed: int) -> Po
     # Free attention with one-site masks is a convex problem, which can be solved to its end.
     is_convex = kind == "free, one site"
     recipe = Recipe("lbfgs", 200) if is_convex else Recipe(max_steps=n_steps, batch_size=BATCH)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # counted in the table
-        return train_potts_areas(
-            dataset,
-            labels,
-            attention=attention,
-            color_similarity=value,
-            masking=Masking(mask_fraction=fraction),
-            recipe=recipe,
-            rng=seed,
-            n_threads=1,
-        )
+    return train_potts_areas(
+        dataset,
+        labels,
+        attention=attention,
+        color_similarity=value,
+        masking=Masking(mask_fraction=fraction),
+        recipe=recipe,
+        rng=seed,
+        n_threads=1,
+    )
 
 
 def descend(labels: NDArray[np.int64], g: float, by: str, seed: int) -> Order:

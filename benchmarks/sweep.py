@@ -54,8 +54,10 @@ def main() -> int:
     table = SweepTable.load(path)
     entries = deviations(table)
     verdicts = judge(entries, arguments.length)
-    print_verdicts("test loss", verdicts)
-    print_verdicts("coupling error", judge(deviations(table, "coupling_error"), arguments.length))
+    done = {point: [row.converged for row in rows] for point, rows in table.groups().items()}
+    print_verdicts("test loss", verdicts, done)
+    errors = judge(deviations(table, "coupling_error"), arguments.length)
+    print_verdicts("coupling error", errors, done)
     print_sizes(finite_size_fits(entries), finite_size_fits(entries, matched=True))
     draw(table, entries, arguments.length, arguments.out)
     n_within = sum(verdict.is_within for verdict in verdicts)
@@ -64,11 +66,14 @@ def main() -> int:
     return 0 if n_within == len(verdicts) and n_failed == 0 else 1
 
 
-def print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
-    """Print simulation against theory at the judged length, as Markdown."""
+def print_verdicts(
+    title: str, verdicts: Sequence[Verdict], done: dict[SweepPoint, list[bool]]
+) -> None:
+    """Print simulation against theory at the judged length, and which fits converged."""
     print(f"\n{title}, L = {verdicts[0].deviation.point.length}\n")
-    print("| C | J | student | alpha | simulated | theory | deviation | in errors | allowance |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    head = "| C | J | student | alpha | simulated | theory | deviation | in errors | allowance |"
+    print(f"{head} converged |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for verdict in verdicts:
         entry = verdict.deviation
         print(
@@ -76,7 +81,8 @@ def print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
             f"| {entry.predicted:.4f} | {100 * entry.relative:+.2f} % "
             f"| {entry.difference / entry.error:+.1f} "
             f"| {100 * verdict.allowance / entry.predicted:.2f} %"
-            f"{'' if verdict.is_within else ': NOT within'} |"
+            f"{'' if verdict.is_within else ': NOT within'} "
+            f"| {sum(done[entry.point])} of {len(done[entry.point])} |"
         )
 
 

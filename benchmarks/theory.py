@@ -139,6 +139,8 @@ def main() -> None:
     print(" C   seconds  reference  ratio  evaluations  difference  error of the losses (max)")
     for n_states, scale in CASES:
         curve = learning_curve(n_states, scale, ALPHAS, RIDGE)
+        if not curve.converged.all():
+            raise SystemExit(f"theory: {curve.message}")
         losses = reference_curve(n_states, scale, few, RIDGE)
         difference = np.abs(losses / curve.test_loss[::REFERENCE_EVERY] - 1.0).max()
         ours = seconds(lambda C=n_states, J=scale: learning_curve(C, J, ALPHAS, RIDGE))
