@@ -19,7 +19,6 @@ References: Ekeberg et al., Phys. Rev. E 87, 012707 (2013); Rende et al., Phys. 
 from __future__ import annotations
 
 import time
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,6 @@ from numpy.typing import NDArray
 from pottsattn._core.display import Progress
 from pottsattn._core.threads import n_threads_or_default
 from pottsattn._core.validate import (
-    ConvergenceWarning,
     InputError,
     check_array,
     check_choice,
@@ -35,9 +33,9 @@ from pottsattn._core.validate import (
     check_kind,
 )
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.fitting.existence import missing_optimum
 from pottsattn.fitting.methods import FIELDS, SOLVED, check_heads
 from pottsattn.fitting.penalty import Penalty, Ridge, penalty_or_ridge
-from pottsattn.fitting.pseudolikelihood.existence import missing_optimum
 from pottsattn.fitting.pseudolikelihood.heads_fit import fit_heads
 from pottsattn.fitting.pseudolikelihood.joint_solver import solve_jointly
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
@@ -48,10 +46,10 @@ from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
 from pottsattn.fitting.pseudolikelihood.verdict import estimated_gap, verdict
 from pottsattn.fitting.result import FitResult
+from pottsattn.fitting.verdict import TOLERANCES
 from pottsattn.model.couplings import Couplings
 
 Array = NDArray[np.float64]
-UNPENALIZED_GRADIENT_TOLERANCE = 1e-7
 
 
 def fit_pseudolikelihood(
@@ -137,7 +135,7 @@ def fit_pseudolikelihood(
     strength = min([couplings_l2] + [penalty.fields_l2] * data.learn_fields)
     gradient_tolerance = solver.gradient_tolerance
     if gradient_tolerance is None and strength == 0.0:
-        gradient_tolerance = UNPENALIZED_GRADIENT_TOLERANCE
+        gradient_tolerance = TOLERANCES.gradient
     is_convex = color_similarity != "learned"
     is_joint = symmetric or not is_convex
     n_together = dataset.length if is_joint else 1
@@ -182,11 +180,9 @@ def fit_pseudolikelihood(
         learn_fields=data.learn_fields,
         symmetric=symmetric,
     )
-    is_solved = all(row.converged for row in solved) and not solution.interrupted
-    converged = infinite is None and is_solved
-    message = infinite or verdict(solution, solver.max_steps, gap, n_together, objectives)
-    if not converged and not solution.interrupted:
-        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+    judged = verdict(solution, solver.max_steps, gap, n_together, objectives, infinite)
+    if not solution.interrupted:
+        judged.warn()
     return FitResult(
         method=method,
         fields=solution.fields,
@@ -204,9 +200,9 @@ def fit_pseudolikelihood(
         n_evaluations=max(row.n_evaluations for row in solved),
         n_parameters=solution.n_parameters,
         seconds=seconds,
-        converged=converged,
+        converged=judged.converged,
         interrupted=solution.interrupted,
-        message=message,
+        message=judged.message,
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
         columns=dataset.columns,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.validate import check_at_least, check_choice, check_positive
+from pottsattn.fitting.verdict import TOLERANCES
 
 if TYPE_CHECKING:
     from pottsattn.model.couplings import Couplings
@@ -42,7 +43,7 @@ class Solver:
         A value out of range.
     """
 
-    gap_tolerance: float = 1e-6
+    gap_tolerance: float = TOLERANCES.gap
     gradient_tolerance: float | None = None
     max_steps: int = 1000
     precision: str = "mixed"
