@@ -45,7 +45,8 @@ def add_parser(commands: Any) -> None:
         "--coupling-scale",
         type=float,
         metavar="J",
-        help="strength of the couplings, in k_B T; with --edges a factor on strengths (default: 1)",
+        help="J, the strength of the couplings, in k_B T; needed with an ensemble; with --edges a "
+        "factor on the strengths (default: 1)",
     )
     sample.add_argument(
         "--sequences", type=int, metavar="M", required=True, help="number of sequences"
@@ -162,15 +163,19 @@ def _describe(result: SampleResult, arguments: argparse.Namespace) -> str:
     # Between kept sequences nothing is seen: a time of one spacing is only a bound.
     tau = result.autocorrelation_time
     time = f"{tau:.0f}" if tau >= 100.0 else f"{tau:.3g}"
-    bound = "at most " if tau <= result.thin_by else ""
+    most, bound = "", "at most " if tau <= result.thin_by else ""
+    if result.is_lower_bound:
+        most, bound = "at most ", "at least "
     lines = [f"{arguments.out}: {result.n_sequences} sequence{plural}, the model and the traces"]
     if result.resumed_from is not None:
         lines[0] += f" (resumed from {result.resumed_from})"
-    if np.isnan(result.ess):
+    if np.isnan(result.split_r_hat):
         lines.append("too few sequences per chain for diagnostics; raise --sequences to have them")
+    elif np.isnan(result.ess):
+        lines.append("neither energy nor overlap changes: no effective sample size")
     else:
         lines.append(
-            f"effective sample size {result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
+            f"effective sample size {most}{result.ess:.0f}, split-R-hat {result.split_r_hat:.3f}, "
             f"autocorrelation time {bound}{time} sweeps (the worse of "
             "energy and overlap)"
         )

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from pottsattn._core.validate import check_choice
 from pottsattn.figures.style import BLUE, GRAY, VERMILLION, new_figure
-from pottsattn.sampling.diagnostics import split_r_hat
-from pottsattn.sampling.result import DISAGREEMENT
+from pottsattn.sampling.agreement import DISAGREEMENT, split_r_hat
 from pottsattn.sampling.traces import StoredTraces
 
 Array = NDArray[np.float64]

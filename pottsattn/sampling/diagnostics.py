@@ -1,4 +1,4 @@
-"""How good a set of chains is: autocorrelation time, split-R-hat, warm-up, two kinds of starts.
+"""How good a set of chains is: autocorrelation time, agreement, warm-up, two kinds of starts.
 
 All take a trace of shape (n_samples, n_chains), float32 or float64, such as the energy of the kept
 samples. Estimates that the trace is too short for are NaN or flagged, never an exception.
@@ -10,14 +10,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pottsattn._core.validate import InputError, check_array, check_choice
+from pottsattn.sampling.agreement import (
+    MIN_SAMPLES,
+    Array,
+    Trace,
+    check_trace,
+    is_more_than_one,
+    r_hat_bound,
+    rank_r_hat,
+    split_r_hat,
+    varies,
+    z_of_t,
+)
 
-Array = NDArray[np.float64]
-Trace = NDArray[np.floating[Any]]
 WINDOW = 5.0  # the sum is cut at the first lag above WINDOW times the time itself
-MIN_SAMPLES = 4
 FEWEST_EFFECTIVE = 200.0  # see `diagnose`
 VALUES_PER_BLOCK = 1 << 15  # transformed at a time, or one chain if that is more
 CRITERIA = ("mser", "effective-size")
@@ -36,16 +45,34 @@ class Diagnosis:
         for fewer than 4 samples per chain, or a constant trace.
     ess : float
         Effective number of independent samples, at most the number of samples; NaN with the time.
-    split_r_hat : float
-        1 when halves of chains agree, above about 1.01 when they do not.
+    split_r_hat, rank_r_hat : float
+        Near 1 when halves of chains agree; of the values and of their ranks.
+    r_hat_bound : float
+        The most that either may be, by the number of chains and of samples.
+    disagrees : bool
+        Whether one is above it, and not for a single chain of fewer than 20 samples.
     is_long_enough : bool
         Whether the time, and `ess` with it, can be believed (`diagnose` states the criterion).
+    is_lower_bound : bool
+        Whether the time is only known to be at least so long, and `ess` at most so large: the
+        sum was cut at half of the trace, or the chains disagree.
     """
 
     autocorrelation_time: float
     ess: float
     split_r_hat: float
+    rank_r_hat: float
+    r_hat_bound: float
+    disagrees: bool
     is_long_enough: bool
+    is_lower_bound: bool
+
+    @property
+    def disagreement(self) -> str:
+        """How far the chains disagree, in words."""
+        kind = "" if self.split_r_hat > self.r_hat_bound else "rank-normalized "
+        largest = max(self.split_r_hat, self.rank_r_hat)
+        return f"{kind}split-R-hat {largest:.2f} (at most {self.r_hat_bound:.2f})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers by name."""
@@ -107,8 +134,8 @@ def autocorrelation_function(trace: Trace) -> Array:
     One mean over all chains is subtracted: with a mean for each, chains that are stuck at
     different values would look as if they mixed. NaN for a constant trace.
     """
-    trace = _check_trace("trace", trace)
-    if not _varies(trace):
+    trace = check_trace("trace", trace)
+    if not varies(trace):
         return np.full(len(trace), np.nan)
     return _autocorrelation(trace)
 
@@ -127,7 +154,7 @@ def autocorrelation_time(trace: Trace) -> float:
     ----------
     Sokal, Monte Carlo methods in statistical mechanics (1996), section 3.
     """
-    return _integrate(_check_trace("trace", trace))[0]
+    return _integrate(check_trace("trace", trace))[0]
 
 
 def diagnose(trace: Trace, spacing: float) -> Diagnosis:
@@ -142,42 +169,24 @@ def diagnose(trace: Trace, spacing: float) -> Diagnosis:
 
     emcee asks for 50 tau of the mean over its walkers; here 64 chains of 15 samples with tau near
     1 pass, and one chain of 50 tau does not. What differs between chains for good, if it holds
-    less than a tenth of the variance, lets the window close: look at `split_r_hat`, too.
+    less than a tenth of the variance, lets the window close; so chains that disagree by split-R-hat
+    are never long enough.
     """
-    trace = _check_trace("trace", trace)
+    trace = check_trace("trace", trace)
     tau, closed = _integrate(trace)
     ess = trace.size / tau
+    plain, ranked, bound = split_r_hat(trace), rank_r_hat(trace), r_hat_bound(*trace.shape)
+    disagrees = max(plain, ranked) > bound and is_more_than_one(trace)
     return Diagnosis(
         autocorrelation_time=spacing * tau,
         ess=ess,
-        split_r_hat=split_r_hat(trace),
-        is_long_enough=closed and ess >= FEWEST_EFFECTIVE,
+        split_r_hat=plain,
+        rank_r_hat=ranked,
+        r_hat_bound=bound,
+        disagrees=disagrees,
+        is_long_enough=closed and ess >= FEWEST_EFFECTIVE and not disagrees,
+        is_lower_bound=disagrees or not closed,
     )
-
-
-def split_r_hat(trace: Trace) -> float:
-    """Return split-R-hat: 1 when halves of chains agree, above about 1.01 when they do not.
-
-    NaN for fewer than 4 samples per chain; 1 for a constant trace; infinite for constant halves
-    that differ.
-
-    References
-    ----------
-    Gelman et al., Bayesian Data Analysis (3rd ed.), section 11.4.
-    """
-    trace = _check_trace("trace", trace)
-    half = len(trace) // 2
-    if len(trace) < MIN_SAMPLES:
-        return float("nan")
-    if not _varies(trace):
-        return 1.0
-    halves = (trace[:half], trace[-half:])
-    means = np.concatenate([part.mean(axis=0, dtype=np.float64) for part in halves])
-    within = np.mean([part.var(axis=0, ddof=1, dtype=np.float64) for part in halves])
-    between = half * means.var(ddof=1)
-    if within == 0.0:
-        return float("inf")
-    return float(np.sqrt((half - 1) / half + between / (half * within)))
 
 
 def suggest_warmup(times: ArrayLike, trace: Trace, criterion: str = "mser") -> WarmupSuggestion:
@@ -218,7 +227,7 @@ def suggest_warmup(times: ArrayLike, trace: Trace, criterion: str = "mser") -> W
     100
     """
     check_choice("criterion", criterion, CRITERIA)
-    trace = _check_trace("trace", trace)
+    trace = check_trace("trace", trace)
     times = check_array("times", times, (len(trace),))
     if np.any(np.diff(times) <= 0.0):
         raise InputError("times must increase")
@@ -237,7 +246,7 @@ def suggest_warmup(times: ArrayLike, trace: Trace, criterion: str = "mser") -> W
             f"{n_frames} frames, {max(last, 0)} of them to be discarded at most, are too few to "
             "judge; record more often or longer",
         )
-    if not _varies(trace):
+    if not varies(trace):
         return suggest(0, True, "the trace is constant: nothing to discard, and nothing to judge")
     cut = _best_cut(trace, last, criterion)
     where = f"sweep {times[cut]:g} of {times[-1]:g}"
@@ -255,7 +264,7 @@ def suggest_warmup(times: ArrayLike, trace: Trace, criterion: str = "mser") -> W
         return suggest(
             cut, False, f"the trace still drifts from {where} on (z = {z:.1f}); run longer"
         )
-    if _varies(left) and not _integrate(left)[1]:
+    if varies(left) and not _integrate(left)[1]:
         return suggest(
             cut,
             False,
@@ -280,7 +289,7 @@ def two_start_check(first: Trace, second: Trace) -> TwoStartCheck:
     first, second
         Traces of shape (n, K1) and (n, K2) after warm-up, K1 and K2 at least 2.
     """
-    first, second = _check_trace("first", first), _check_trace("second", second)
+    first, second = check_trace("first", first), check_trace("second", second)
     if not (first.size and second.size) or min(first.shape[1], second.shape[1]) < 2:
         return TwoStartCheck(
             float("nan"), False, "each kind of start needs 2 chains and a sample of each"
@@ -293,22 +302,6 @@ def two_start_check(first: Trace, second: Trace) -> TwoStartCheck:
         f"the two kinds of starts {'agree' if is_met else 'disagree'}: z = {z:.2f}, and "
         f"|z| < {LARGEST_Z:g} is asked for",
     )
-
-
-def _check_trace(name: str, trace: Trace) -> Trace:
-    array = np.asarray(trace)
-    if array.ndim != 2 or array.shape[1] == 0 or array.dtype.kind not in "fiu":
-        raise InputError(
-            f"{name} must be real numbers of shape (n_samples, n_chains) with at least one chain, "
-            f"got {array.dtype} of shape {array.shape}"
-        )
-    if not np.isfinite(array.sum(dtype=np.float64)):
-        raise InputError(f"{name} must be finite, found NaN or infinity")
-    return array
-
-
-def _varies(trace: Trace) -> bool:
-    return bool(trace.size and np.ptp(trace) != 0.0)
 
 
 def _autocorrelation(trace: Trace) -> Array:
@@ -327,7 +320,7 @@ def _autocorrelation(trace: Trace) -> Array:
 
 def _integrate(trace: Trace) -> tuple[float, bool]:
     """Return tau, in units of the spacing, and whether the window closed within half a trace."""
-    if len(trace) < MIN_SAMPLES or not _varies(trace):
+    if len(trace) < MIN_SAMPLES or not varies(trace):
         return float("nan"), False
     times = 2.0 * np.cumsum(_autocorrelation(trace)[: len(trace) // 2 + 1]) - 1.0
     inside = np.arange(len(times)) >= WINDOW * times
@@ -363,10 +356,7 @@ def _squared_errors(trace: Trace) -> Array:
 def _welch(first: Array, second: Array) -> float:
     if np.ptp(first) == 0.0 and np.ptp(second) == 0.0:
         return 0.0 if first[0] == second[0] else float("inf")
-    from scipy.special import ndtri, stdtr
-
     shares = np.array([group.var(ddof=1) / len(group) for group in (first, second)])
     freedom = np.array([len(first), len(second)]) - 1.0
     t = (first.mean() - second.mean()) / np.sqrt(shares.sum())
-    tail = stdtr(shares.sum() ** 2 / (shares**2 / freedom).sum(), -abs(t))
-    return float(np.copysign(-ndtri(tail) if tail > 0.0 else abs(t), t))
+    return z_of_t(t, shares.sum() ** 2 / (shares**2 / freedom).sum())

@@ -23,13 +23,14 @@ from pottsattn._core.validate import (
     check_sequences,
 )
 from pottsattn.model.potts import PottsModel
-from pottsattn.sampling.diagnostics import MIN_SAMPLES
+from pottsattn.sampling.agreement import MIN_SAMPLES
 from pottsattn.sampling.engine import Chains, Engine, build_engine, random_streams
 from pottsattn.sampling.judging import Criterion, check_two_starts, judge, judge_warmup
 from pottsattn.sampling.recording import Recorder
 from pottsattn.sampling.result import SampleResult
 from pottsattn.sampling.runs import PlainRun, Run, Workers
 from pottsattn.sampling.schedule import Schedule, Tempering
+from pottsattn.sampling.symmetry import check_colors, prefers_no_color
 from pottsattn.sampling.tempering import TemperedRun, tune_ladder
 from pottsattn.theory.ensemble import warn_outside_safe_zone
 
@@ -155,12 +156,15 @@ class Job:
         traces = recorder.traces()
         n_sequences = min(self.n_sequences, recorder.n_rounds * run.n_kept)
         is_double = self.schedule.start == "two"
+        _, overlap = traces.by_name()["overlap"]
+        size = (self.model.length, self.model.n_states)
         result = SampleResult(
             n_sequences=n_sequences,
             diagnoses=self.criterion.diagnose(traces, self.spacing),
             warmup=judge_warmup(recorder, traces, self.schedule, self.spacing),
             two_start=check_two_starts(traces, self.n_kept) if is_double else None,
             tempering=run.report() if isinstance(run, TemperedRun) else None,
+            colors=check_colors(overlap, *size) if prefers_no_color(self.model) else None,
             thin_by=self.spacing,
             converged=True,
             message="done",
@@ -171,7 +175,8 @@ class Job:
             resumed_from=min(recorder.resumed_from, n_sequences) if recorder.is_resumed else None,
             interrupted=interrupted,
         )
-        return judge(result, self.criterion, recorder.n_rounds)
+        is_scattered = self.planted is None and self.schedule.start in ("random", "annealed")
+        return judge(result, self.criterion, traces, is_scattered)
 
     def _prepare(self) -> tuple[Run, Engine]:
         """Return the run and its engine, made at the first call."""

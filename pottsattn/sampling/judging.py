@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pottsattn._core.validate import ConvergenceWarning
+from pottsattn.sampling.agreement import DISAGREEMENT, MIN_SAMPLES
 from pottsattn.sampling.diagnostics import (
     Diagnosis,
     TwoStartCheck,
@@ -17,13 +18,15 @@ from pottsattn.sampling.diagnostics import (
     two_start_check,
 )
 from pottsattn.sampling.recording import Recorder, Traces
-from pottsattn.sampling.result import DISAGREEMENT, SampleResult
+from pottsattn.sampling.result import SampleResult
 from pottsattn.sampling.runs import warmup_pieces
 from pottsattn.sampling.schedule import Schedule
 
-FEWEST_TO_JUDGE = 20  # kept sequences per chain; split-R-hat of fewer is mostly noise
+FEWEST_TO_WARN = 20  # kept sequences per chain; split-R-hat of fewer is above 1.1 by chance
 MOST_ROUNDS_JUDGED = 32  # kept after the warm-up, when the warm-up is judged
 REMEDY = "raise warmup and thin, or use tempering"
+REMEDY_FROZEN = "use tempering, or cluster moves for a ferromagnet without fields"
+ROUNDING = 1e-6  # of energies in single precision, relative
 CALLER = 4  # of `sample`: where a warning points to
 
 
@@ -78,33 +81,73 @@ def judge_warmup(
     return suggest_warmup(np.concatenate([times, later]), energies)
 
 
-def judge(result: SampleResult, criterion: Criterion, n_rounds: int) -> SampleResult:
-    """Return the result marked by what does not hold, and warn of it."""
-    reasons = []
-    disagree = result.split_r_hat > DISAGREEMENT and n_rounds >= FEWEST_TO_JUDGE
-    disagreement = (
-        f"the chains disagree, split-R-hat {result.split_r_hat:.2f} (at most {DISAGREEMENT})"
-    )
+def is_frozen(traces: Traces) -> bool:
+    """Return whether no chain changed after its first sequence, as far as the traces tell."""
+    if len(traces.energy) < MIN_SAMPLES:
+        return False
+    moved = np.ptp(traces.energy.astype(np.float64), axis=0)
+    rounding = ROUNDING * np.abs(traces.energy).max(initial=0.0)
+    return bool(np.all(np.ptp(traces.overlap, axis=0) == 0.0) and np.all(moved <= rounding))
+
+
+def judge(
+    result: SampleResult, criterion: Criterion, traces: Traces, is_scattered: bool
+) -> SampleResult:
+    """Return the result marked by what does not hold, and warn of it.
+
+    `is_scattered` tells that chains started at random sequences. If all of them ended at one
+    sequence and stay there, that is where the probability is.
+    """
+    reasons, remedy = [], REMEDY
+    frozen = is_frozen(traces)
+    is_one = frozen and is_scattered and traces.energy.shape[1] > 1 and np.all(traces.overlap == 1)
+    known = "unknown" if np.isnan(result.ess) else f"{result.ess:.0f}"
     if result.interrupted:
         reasons.append(f"interrupted after {result.n_sequences} of {criterion.n_sequences}")
-    elif not criterion.holds(result.diagnoses):
+    if frozen and not is_one:
         reasons.append(
-            f"effective sample size {result.ess:.0f} of {criterion.min_ess:g} and split-R-hat "
+            f"the chains are frozen: none of {traces.energy.shape[1]} changed after its first "
+            "sequence"
+        )
+        remedy = REMEDY_FROZEN
+    if not result.interrupted and not criterion.holds(result.diagnoses):
+        reasons.append(
+            f"effective sample size {known} of {criterion.min_ess:g} and split-R-hat "
             f"{result.split_r_hat:.3f} (at most {DISAGREEMENT}) with {result.thin_by} sweeps "
             "between sequences"
         )
     if result.two_start is not None and not result.two_start.is_met:
         reasons.append(result.two_start.message)
-    elif result.two_start is not None and disagree:  # both kinds of start, stuck all over
-        reasons.append(disagreement)
+    apart = [
+        f"{one.disagreement} of the {name}"
+        for name, one in result.diagnoses.items()
+        if one.disagrees
+    ]
+    if apart and not frozen:
+        reasons.append(f"the chains disagree: {', '.join(apart)}")
+    if result.colors is not None and not result.colors.is_met:
+        reasons.append(result.colors.message)
     if reasons:
         message = "; ".join(reasons)
         if not result.interrupted:
-            message = f"{message}; {REMEDY}"
+            message = f"{message}; {remedy}"
             warnings.warn(f"not converged: {message}", ConvergenceWarning, stacklevel=CALLER)
         return replace(result, converged=False, message=message)
-    if disagree:
+    n_rounds = len(traces.energy)
+    if n_rounds < MIN_SAMPLES:
+        return replace(
+            result,
+            message=f"done; not judged, as chains of {n_rounds} sequences are too short: at least "
+            f"{MIN_SAMPLES} are needed",
+        )
+    if is_one:
+        return replace(
+            result, message="done; all chains, from random starts, ended at one sequence"
+        )
+    if result.split_r_hat > DISAGREEMENT and n_rounds >= FEWEST_TO_WARN:
         warnings.warn(
-            f"{disagreement}: they have not reached equilibrium; {REMEDY}", stacklevel=CALLER
+            f"split-R-hat is {result.split_r_hat:.2f}, and for long chains near 1: these are "
+            f"short, or begin to disagree; {REMEDY}",
+            stacklevel=CALLER,
         )
     return result

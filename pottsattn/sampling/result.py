@@ -14,9 +14,8 @@ from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.sampling.diagnostics import Diagnosis, TwoStartCheck, WarmupSuggestion
+from pottsattn.sampling.symmetry import ColorCheck
 from pottsattn.sampling.tempering import TemperingReport
-
-DISAGREEMENT = 1.1  # of split-R-hat, above which chains are said to disagree
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,10 +45,14 @@ class SampleResult:
         Whether random and ordered (or planted) starts met, if the schedule asked for both.
     tempering : TemperingReport or None
         Swap rates and round trips.
+    colors : ColorCheck or None
+        Whether the overlap is 1 / C, where no color is preferred.
     thin_by : int
         Sweeps between kept sequences, after all doublings.
     converged : bool
-        Whether all that was asked for holds: `min_ess`, and that two kinds of start meet.
+        Whether no check fails: that chains move and agree (split-R-hat), that the overlap is 1 / C
+        where it must be, and what was asked for: `min_ess`, and that two kinds of start meet.
+        Chains with fewer than 4 sequences are not judged; the message says so.
     message : str
         How it ended, in words.
     phase_zone : str or None
@@ -69,6 +72,7 @@ class SampleResult:
     warmup: WarmupSuggestion
     two_start: TwoStartCheck | None
     tempering: TemperingReport | None
+    colors: ColorCheck | None
     thin_by: int
     converged: bool
     message: str
@@ -94,6 +98,11 @@ class SampleResult:
     def ess(self) -> float:
         """Smallest effective sample size."""
         return -_largest(-one.ess for one in self.diagnoses.values())
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """Whether `autocorrelation_time` may be longer than it is said, and `ess` smaller."""
+        return any(one.is_lower_bound for one in self.diagnoses.values())
 
     @property
     def split_r_hat(self) -> float:
@@ -140,6 +149,7 @@ class SampleResult:
         facts["suggested_warmup"] = self.warmup.n_sweeps
         facts["warmup_criterion"] = self.warmup.criterion
         facts["two_start_z"] = None if self.two_start is None else self.two_start.z
+        facts["colors"] = None if self.colors is None else self.colors.to_dict()
         facts["tempering"] = None if self.tempering is None else self.tempering.to_dict()
         return facts
 
@@ -175,8 +185,8 @@ class SampleResult:
         state = "" if self.converged else f", NOT converged: {self.message}"
         return (
             f"SampleResult({self.n_sequences} sequences, ess={self.ess:.0f}, "
-            f"split_r_hat={self.split_r_hat:.3f}, tau={self.autocorrelation_time:.3g} sweeps"
-            f"{state})"
+            f"split_r_hat={self.split_r_hat:.3f}, "
+            f"tau{'>' * self.is_lower_bound}={self.autocorrelation_time:.3g} sweeps{state})"
         )
 
 

@@ -62,10 +62,11 @@ def sample(
     Warns
     -----
     ConvergenceWarning
-        `min_ess` was not reached, or the two kinds of start did not meet.
+        The chains disagree, are frozen, or share a phase of a model that prefers no color;
+        `min_ess` was not reached; or the two kinds of start did not meet.
     UserWarning
-        Chains that disagree, or an sk-potts model outside the safe zone of its phase diagram:
-        chains may not equilibrate.
+        Short chains, or an sk-potts model outside the safe zone of its phase diagram: chains may
+        not equilibrate.
 
     Notes
     -----

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pottsattn._core.storage import open_hdf5
 from pottsattn._core.validate import InputError
-from pottsattn.sampling.diagnostics import MIN_SAMPLES, WINDOW, autocorrelation_function
+from pottsattn.sampling.agreement import MIN_SAMPLES
+from pottsattn.sampling.diagnostics import WINDOW, autocorrelation_function
 from pottsattn.sampling.recording import Traces
 
 MOST_CHAINS = 64

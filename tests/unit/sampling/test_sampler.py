@@ -12,13 +12,14 @@ import pytest
 
 from pottsattn import ConvergenceWarning, InputError
 from pottsattn._core.storage import content_hash
-from pottsattn.model.ensembles import chain, lattice_2d, sk_potts
+from pottsattn.model.ensembles import chain, generalized, lattice_2d, sk_potts
 from pottsattn.model.exact import enumerate_states
 from pottsattn.model.potts import PottsModel
 from pottsattn.sampling.job import Job
 from pottsattn.sampling.recording import MemoryRecorder
 from pottsattn.sampling.sampler import sample
 from pottsattn.sampling.schedule import Schedule, Tempering
+from pottsattn.sampling.symmetry import check_colors, prefers_no_color
 
 
 @pytest.mark.parametrize("move", ["heat-bath", "metropolis"])
@@ -81,6 +82,7 @@ def test_few_sequences_leave_diagnostics_undefined(tiny_model):
     result = sample(tiny_model, 5, rng=0)
     assert result.dataset.n_sequences == 5
     assert np.isnan([result.ess, result.split_r_hat, result.autocorrelation_time]).all()
+    assert "not judged, as chains of 1 sequences are too short" in result.message
 
 
 @pytest.mark.parametrize(("scale", "zone"), [(1.0, "safe"), (6.0, "invalid")])
@@ -164,9 +166,94 @@ def test_what_cannot_be_reached_is_said(tiny_model):
     with pytest.warns(ConvergenceWarning, match="not converged.*effective sample size"):
         result = sample(frozen, 160, schedule=schedule, min_ess=100, rng=0)
     assert not result.converged
-    assert "raise warmup and thin, or use tempering" in result.message
+    assert "the chains are frozen: none of 8 changed" in result.message
+    assert result.message.endswith(
+        "use tempering, or cluster moves for a ferromagnet without fields"
+    )
     assert result.dataset.n_sequences == 160
     assert result.dataset.origin["converged"] is False
+
+
+def test_chains_frozen_in_an_ordered_start_are_called_frozen():
+    # All chains alike: split-R-hat is 1, and there is no effective size.
+    schedule = Schedule(start="ordered")
+    with pytest.warns(ConvergenceWarning, match="the chains are frozen: none of 64 changed"):
+        result = sample(lattice_2d(64, 2, 50.0), 2560, schedule=schedule, rng=0)
+    assert not result.converged
+    assert result.split_r_hat == 1.0
+    assert np.isnan(result.ess)
+    # Chains that start apart and stay there are frozen, too.
+    with pytest.warns(ConvergenceWarning, match="frozen"):
+        sample(lattice_2d(64, 2, 50.0), 640, rng=0)
+    with pytest.warns(ConvergenceWarning, match="frozen.*effective sample size unknown of 300"):
+        sample(lattice_2d(64, 2, 50.0), 2560, schedule=schedule, min_ess=300, rng=0)
+
+
+def test_random_starts_that_end_at_one_sequence_found_it(tiny_model):
+    fields = np.zeros((4, 3))
+    fields[:, 1] = 1e4
+    model = PottsModel(fields, tiny_model.couplings)
+    result = sample(model, 320, rng=0)
+    assert result.converged
+    assert "from random starts, ended at one sequence" in result.message
+    with pytest.warns(ConvergenceWarning, match="frozen"):  # planted there: it proves nothing
+        sample(model, 320, initial=np.ones((1, 4), dtype=np.uint8), rng=0)
+
+
+def test_chains_stuck_in_domains_disagree_with_few_sequences_each():
+    with pytest.warns(
+        ConvergenceWarning, match="the chains disagree: split-R-hat .* of the energy"
+    ):
+        result = sample(lattice_2d(1024, 2, 2.0), 1000, rng=0)
+    assert not result.converged
+    assert result.split_r_hat > 10.0
+    assert result.is_lower_bound
+    assert "tau>=" in repr(result)
+
+
+def test_one_phase_is_seen_where_no_color_is_preferred():
+    model = lattice_2d(64, 2, 1.5)
+    schedule = Schedule(start="ordered")
+    for n_sequences in (64, 1000):  # from one sequence of each chain on
+        with pytest.warns(ConvergenceWarning, match=r"the overlap .* is 0\.5000, .*share a phase"):
+            result = sample(model, n_sequences, schedule=schedule, rng=0)
+        assert not result.colors.is_met
+    assert result.split_r_hat < 1.01  # the chains agree with each other
+    assert result.to_dict()["diagnostics"]["colors"]["expected"] == 0.5
+    moving = Schedule(move="swendsen-wang", start="ordered", n_warmup=50)
+    assert sample(model, 1000, schedule=moving, rng=0).colors.is_met
+
+
+def test_overlap_of_mixing_chains_is_one_in_c():
+    scores = []
+    for seed in range(40):
+        result = sample(sk_potts(20, 3, 1.0, 0), 640, rng=seed)
+        assert result.colors.is_met
+        assert result.colors.expected == 1.0 / 3.0
+        scores.append(result.colors.z)
+    assert abs(np.mean(scores)) < 4 / np.sqrt(40)
+    assert np.std(scores) < 1 + 4 / np.sqrt(80)
+
+
+def test_colors_are_only_checked_where_none_is_preferred(tiny_model):
+    couplings = sk_potts(6, 3, 1.0, 0).couplings
+    assert prefers_no_color(PottsModel(np.full((6, 3), 0.7), couplings))
+    assert prefers_no_color(PottsModel.dense(couplings.to_dense()))
+    assert prefers_no_color(generalized(6, 2, 1.0, 0))  # a zero-sum U of two states
+    assert not prefers_no_color(generalized(6, 3, 1.0, 0))
+    assert not prefers_no_color(PottsModel.dense(generalized(6, 3, 1.0, 0).couplings.to_dense()))
+    fields = np.zeros((6, 3))
+    fields[2, 1] = 1e-3
+    assert not prefers_no_color(PottsModel(fields, couplings))
+    assert sample(PottsModel(fields, couplings), 64, rng=0).colors is None
+    # Too few sequences of too few chains have no error.
+    assert sample(PottsModel.dense(couplings.to_dense()), 8, rng=0).colors is None
+
+
+def test_few_equal_samples_are_not_exact():
+    found = check_colors(np.zeros((4, 8), np.float32), 2, 20)  # by chance one in twenty-five
+    assert found.is_met
+    assert not check_colors(np.ones((4, 8), np.float32), 2, 20).is_met
 
 
 def test_two_starts_that_do_not_meet_are_seen():
