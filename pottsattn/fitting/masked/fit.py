@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-import warnings
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from typing import Any, overload
@@ -25,7 +24,6 @@ from pottsattn._core.checkpoint import CheckpointLike
 from pottsattn._core.display import Progress
 from pottsattn._core.threads import n_threads_or_default
 from pottsattn._core.validate import (
-    ConvergenceWarning,
     InputError,
     check_generator,
 )
@@ -42,6 +40,7 @@ from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.masked.verdict import judge
 from pottsattn.fitting.penalty import Penalty, Ridge, penalty_or_ridge
 from pottsattn.fitting.result import FitResult
+from pottsattn.fitting.verdict import Verdict
 from pottsattn.training.recipe import Recipe
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
@@ -185,10 +184,10 @@ def train_masked(  # type: ignore[misc]
             facts["start"] = _fingerprint(network)
         training = Training(objective, data, held_out, masks, steps, workers, seed)
         ended = take_steps(training, checkpoint, facts, progress=progress, workers=workers)
-    converged, message = (False, ended.message) if ended.interrupted else judge(training)
+    verdict = Verdict(False, ended.message) if ended.interrupted else judge(training, dataset)
     numbers = training.numbers
-    if not converged and not ended.interrupted:
-        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+    if not ended.interrupted:
+        verdict.warn()
     shared: dict[str, Any] = {
         "method": method,
         "n_sequences": dataset.n_sequences,
@@ -201,9 +200,9 @@ def train_masked(  # type: ignore[misc]
         "n_evaluations": training.n_evaluations,
         "n_parameters": network.n_parameters,
         "seconds": time.perf_counter() - started,
-        "converged": converged,
+        "converged": verdict.converged,
         "interrupted": ended.interrupted,
-        "message": message,
+        "message": verdict.message,
         "resumed_from": ended.resumed_from,
         "alphabet": dataset.alphabet,
         "gap_index": dataset.gap_index,

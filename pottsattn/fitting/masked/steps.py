@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.masking import BoundMasking, MaskedBatch
 from pottsattn.fitting.masked.objective import EVALUATION_BATCH, Objective, mean_loss
 from pottsattn.fitting.masked.training_data import TrainingData
-from pottsattn.fitting.masked.verdict import FinalNumbers, final_numbers
+from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.record import History
 from pottsattn.training.recipe import FullRecipe
 from pottsattn.training.workers import Workers
@@ -34,6 +35,27 @@ FEWEST_ENTRIES = 6
 SAMPLED = 2000  # training sequences on which a transformer is judged, in L passes each
 STILL = 1e-12  # nats per site: a full-batch step that changes less has come to rest
 RESTS = 3  # such steps in a row
+
+
+@dataclass(frozen=True)
+class FinalNumbers:
+    """Of the network as it is returned, on the full training data.
+
+    Attributes
+    ----------
+    objective : float
+        Full-context loss, summed over sites, plus penalty.
+    train_loss : float
+        Nats per masked site, each site alone masked.
+    gradient_norm, optimality_gap : float
+        Of what was minimized; NaN for fresh masks of a fraction of the sites, whose objective is an
+        average over masks, and for transformers.
+    """
+
+    objective: float
+    train_loss: float
+    gradient_norm: float
+    optimality_gap: float
 
 
 class Training:
@@ -311,6 +333,46 @@ class Training:
         if self.recipe.stop_early:  # half of them evenly spaced in the step
             found = np.append(found[::2], np.linspace(1, steps, n_entries // 2))
         return {*found.round().astype(int).tolist(), *self._judged()}
+
+
+def final_numbers(training: Training) -> FinalNumbers:
+    """Return objective, loss and gradient of the network that a training ends with."""
+    objective, data, masking = training.objective, training.data, training.masking
+    network = objective.network
+    loss = mean_loss(objective, training.one_by_one(data), training.workers)
+    with torch.no_grad():
+        term = float(objective.penalty_term())
+    total = data.length * data.observed_share * loss + term
+    is_average = masking.mask_mode == "fresh" and masking.mask_fraction is not None
+    if not isinstance(network, FactoredAttention) or is_average:
+        return FinalNumbers(total, loss, math.nan, math.nan)
+    network.zero_grad()
+    for batch in training.full_batches():
+        (data.length * objective.loss(batch)).backward()
+    term_here = objective.penalty_term() / training.workers.count
+    term_here.backward()  # type: ignore[no-untyped-call]
+    squares = torch.zeros(data.length, dtype=torch.float64, device=training.device)
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None
+        gradient = training.workers.add_tensor(parameter.grad.double())
+        if name in ("interactions", "scores"):
+            squares += (gradient**2).sum(dim=(0, 2))
+        elif name == "fields":
+            squares += (gradient**2).sum(dim=1)
+        else:
+            squares += (gradient**2).sum()
+    network.zero_grad()
+    norm = float(squares.max().sqrt())
+    return FinalNumbers(total, loss, norm, _gap(network, squares, objective.penalty))
+
+
+def _gap(network: FactoredAttention, squares: torch.Tensor, penalty: Penalty) -> float:
+    """Return the bound of strong convexity per site: |gradient|^2 / (4 l2)."""
+    strength = min([penalty.couplings_l2] + [penalty.fields_l2] * network.learns_fields)
+    if not network.is_convex or strength == 0.0:
+        return math.nan
+    worst = squares.mean() if network.symmetric else squares.max()  # rows are separate problems
+    return float(worst) / (4.0 * strength)
 
 
 def _optimizer(network: nn.Module, recipe: FullRecipe) -> torch.optim.Optimizer:

@@ -1,131 +1,117 @@
-"""How a training ended: numbers on the full data, and in plain words."""
+"""How a training ended, in plain words.
+
+What may be called converged is said in `pottsattn.fitting.verdict`. A learning rate that falls to
+zero stills any training: where the problem is convex a bound must agree, and where nothing bounds
+the distance to the minimum the training must at least have left its start.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from scipy.special import entr
 
+from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.sequence_file import SequenceFile
+from pottsattn.fitting.existence import missing_optimum, never_seen
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.objective import mean_loss
-from pottsattn.fitting.penalty import Penalty
-from pottsattn.training.recipe import FullRecipe
+from pottsattn.fitting.masked.steps import Training
+from pottsattn.fitting.verdict import TOLERANCES, Verdict, at_infinity
 
-if TYPE_CHECKING:
-    from pottsattn.fitting.masked.steps import Training
-
-OBJECTIVE_TOLERANCE = 1e-5  # nats per site
-GAP_TOLERANCE = {"adam": 1e-3, "lbfgs": 1e-6}  # nats per site, for the bound that convexity gives
 FEWEST_STEPS = 50  # fewer say nothing about convergence: the window is then a few tiny steps
 
 
-@dataclass(frozen=True)
-class FinalNumbers:
-    """Of the network as it is returned, on the full training data.
-
-    Attributes
-    ----------
-    objective : float
-        Full-context loss, summed over sites, plus penalty.
-    train_loss : float
-        Nats per masked site, each site alone masked.
-    gradient_norm, optimality_gap : float
-        Of what was minimized; NaN for fresh masks of a fraction of the sites, whose objective is an
-        average over masks, and for transformers.
-    """
-
-    objective: float
-    train_loss: float
-    gradient_norm: float
-    optimality_gap: float
-
-
-def final_numbers(training: Training) -> FinalNumbers:
-    """Return objective, loss and gradient of the network that a training ends with."""
-    objective, data, masking = training.objective, training.data, training.masking
-    network = objective.network
-    loss = mean_loss(objective, training.one_by_one(data), training.workers)
-    with torch.no_grad():
-        term = float(objective.penalty_term())
-    total = data.length * data.observed_share * loss + term
-    is_average = masking.mask_mode == "fresh" and masking.mask_fraction is not None
-    if not isinstance(network, FactoredAttention) or is_average:
-        return FinalNumbers(total, loss, math.nan, math.nan)
-    network.zero_grad()
-    for batch in training.full_batches():
-        (data.length * objective.loss(batch)).backward()
-    term_here = objective.penalty_term() / training.workers.count
-    term_here.backward()  # type: ignore[no-untyped-call]
-    squares = torch.zeros(data.length, dtype=torch.float64, device=training.device)
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None
-        gradient = training.workers.add_tensor(parameter.grad.double())
-        if name in ("interactions", "scores"):
-            squares += (gradient**2).sum(dim=(0, 2))
-        elif name == "fields":
-            squares += (gradient**2).sum(dim=1)
-        else:
-            squares += (gradient**2).sum()
-    network.zero_grad()
-    norm = float(squares.max().sqrt())
-    return FinalNumbers(total, loss, norm, _gap(network, squares, objective.penalty))
-
-
-def _gap(network: FactoredAttention, squares: torch.Tensor, penalty: Penalty) -> float:
-    """Return the bound of strong convexity per site: |gradient|^2 / (4 l2)."""
-    strength = min([penalty.couplings_l2] + [penalty.fields_l2] * network.learns_fields)
-    if not network.is_convex or strength == 0.0:
-        return math.nan
-    worst = squares.mean() if network.symmetric else squares.max()  # rows are separate problems
-    return float(worst) / (4.0 * strength)
-
-
-def judge(training: Training) -> tuple[bool, str]:
-    """Return whether a training that has finished, uninterrupted, converged; and a message."""
+def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdict:
+    """Return the verdict on a training that has finished, uninterrupted."""
+    if why := _runs_away(training, dataset):
+        return at_infinity(why)
     recipe, history, numbers = training.recipe, training.history(), training.numbers
     step, loss = training.best
     if training.stopped_early or (recipe.stop_early and training.at_rest and step < training.done):
         if step == 0:
-            return False, (
+            reason = (
                 f"the held-out loss did not fall below that of the start, {loss:.4f} nats, in "
-                f"{training.done} steps; lower learning_rate or raise the penalty"
+                f"{training.done} steps"
             )
-        return True, (
+            return Verdict(False, reason, "lower learning_rate or raise the penalty")
+        return Verdict(
+            True,
             f"the held-out loss was least at step {step}, {loss:.4f} nats, and did not fall for "
-            f"{training.done - step} steps: parameters of that step"
+            f"{training.done - step} steps: parameters of that step",
         )
     more = "raise max_steps"
     if not training.masking.masks_all_sites and training.masking.mask_mode == "fresh":
         more += " or masks"
     start = (recipe.max_steps - recipe.patience) / training.steps_per_epoch
     before = int(np.searchsorted(history.epochs, start))
-    is_least = recipe.optimizer == "lbfgs" and numbers.optimality_gap <= GAP_TOLERANCE["lbfgs"]
+    is_least = recipe.optimizer == "lbfgs" and numbers.optimality_gap <= TOLERANCES.gap
     if training.at_rest or is_least:
         rested = "the objective came to rest after" if training.at_rest else "at the optimum after"
-        return _judge_gap(f"{rested} {training.done} steps", numbers, recipe, more)
+        return _judge_gap(training, dataset, f"{rested} {training.done} steps", more)
     fall = float(history.objective[before] - history.objective[-1])
     epochs = history.epochs[-1] - history.epochs[before]
     if not math.isfinite(fall):
-        return False, "the training objective is not finite; lower learning_rate"
+        return Verdict(False, "the training objective is not finite", "lower learning_rate")
     text = f"the objective changed by {-fall:.1e} nats per site over the last {epochs:.0f} epochs"
     if recipe.stop_early and step < training.done:
         text += f"; parameters of step {step}, where the held-out loss was least"
     if recipe.max_steps < FEWEST_STEPS:
-        return False, f"{text}, but {recipe.max_steps} steps are too few to judge; {more}"
-    if abs(fall) >= OBJECTIVE_TOLERANCE:
-        return False, f"{text}, expected less than {OBJECTIVE_TOLERANCE:.0e}; {more}"
-    return _judge_gap(text, numbers, recipe, more)
+        return Verdict(False, f"{text}, but {recipe.max_steps} steps are too few to judge", more)
+    if abs(fall) >= TOLERANCES.fall:
+        return Verdict(False, f"{text}, expected less than {TOLERANCES.fall:.0e}", more)
+    return _judge_gap(training, dataset, text, more)
 
 
-def _judge_gap(text: str, numbers: FinalNumbers, recipe: FullRecipe, more: str) -> tuple[bool, str]:
-    """A learning rate that falls to zero stills any training; a bound of convexity must agree."""
-    gap, most = numbers.optimality_gap, GAP_TOLERANCE[recipe.optimizer]
-    if math.isnan(gap):
-        return True, text
-    text += f"; at most {gap:.1e} nats per site above the minimum"
-    if gap > most:
-        return False, f"{text}, expected {most:.0e}; {more}, learning_rate or the penalty"
-    return True, text
+def _judge_gap(
+    training: Training, dataset: SequenceDataset | SequenceFile, text: str, more: str
+) -> Verdict:
+    """Return the verdict on a training that stands still."""
+    recipe, numbers, network = training.recipe, training.numbers, training.objective.network
+    gap, norm, is_full = numbers.optimality_gap, numbers.gradient_norm, recipe.optimizer == "lbfgs"
+    if math.isfinite(gap):
+        most = TOLERANCES.gap if is_full else TOLERANCES.random_gap
+        text += f"; at most {gap:.1e} nats per site above the minimum"
+        if gap > most:
+            text, more = f"{text}, expected {most:.0e}", f"{more}, learning_rate or the penalty"
+        return Verdict(gap <= most, text, more, gap, "bound", norm)
+    is_convex = isinstance(network, FactoredAttention) and network.is_convex
+    if is_convex and not is_full and not math.isnan(norm):
+        text += "; without a penalty nothing bounds the distance to the minimum"
+        return Verdict(False, text, "use the optimizer lbfgs, or a penalty", gradient_norm=norm)
+    if not is_full and (why := _learned_nothing(training, dataset)):
+        return Verdict(False, f"{text}, but {why}", "raise learning_rate", gradient_norm=norm)
+    return Verdict(True, text, gradient_norm=norm)
+
+
+def _learned_nothing(training: Training, dataset: SequenceDataset | SequenceFile) -> str | None:
+    """Return what tells that a training stands still because it never moved, or None."""
+    objective, loss = training.history().objective, training.numbers.train_loss
+    if objective[0] - objective[-1] <= TOLERANCES.fall:  # NaN for a transformer
+        return "it is that of the start"
+    if not np.isnan(objective[0]) or isinstance(dataset, SequenceFile):
+        return None
+    independent = float(entr(dataset.site_frequencies()).sum(axis=1).mean())
+    if loss < independent:
+        return None
+    return f"the loss, {loss:.4f} nats, is not below the {independent:.4f} of independent sites"
+
+
+def _runs_away(training: Training, dataset: SequenceDataset | SequenceFile) -> str | None:
+    """Return why the optimum is at infinity, as far as that can be seen; None if it is not."""
+    network, penalty = training.objective.network, training.objective.penalty
+    if not isinstance(network, FactoredAttention) or isinstance(dataset, SequenceFile):
+        return None
+    has_one_site_masks = training.masking.mask_fraction is None
+    can_grow = network.attention == "free" or network.learns_similarity
+    if has_one_site_masks and can_grow:
+        return missing_optimum(
+            dataset,
+            penalty,
+            *network.implied_couplings(),
+            learn_fields=network.learns_fields,
+            symmetric=network.symmetric,
+        )
+    if network.learns_fields and penalty.fields_l2 == 0.0:
+        return never_seen(dataset.site_frequencies())
+    return None

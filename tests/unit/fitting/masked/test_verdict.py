@@ -1,0 +1,70 @@
+"""Nothing is called converged that is not: optima at infinity, trainings that never moved."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pottsattn import ConvergenceWarning, SequenceDataset, train_masked
+from pottsattn.fitting.masked.settings import AttentionConfig
+from pottsattn.fitting.masked.transformer import MaskedTransformer
+from pottsattn.fitting.penalty import Penalty
+from pottsattn.model.ensembles import sk_potts
+from pottsattn.sampling.sampler import sample
+from pottsattn.training.recipe import Recipe
+
+FREE = Penalty(0.0, 0.0)
+STILL = Recipe(max_steps=60, learning_rate=1e-8)
+
+
+@pytest.fixture(scope="module")
+def data() -> SequenceDataset:
+    return sample(sk_potts(8, 3, 1.0, rng=0), 400, rng=1).dataset
+
+
+@pytest.fixture(scope="module")
+def separable() -> SequenceDataset:
+    """Site 0 is always the color of site 1."""
+    sequences = np.random.default_rng(0).integers(3, size=(300, 5), dtype=np.uint8)
+    sequences[:, 0] = sequences[:, 1]
+    return SequenceDataset(sequences, 3)
+
+
+@pytest.mark.parametrize("recipe", [Recipe("lbfgs", 400), Recipe(max_steps=400)], ids=str)
+@pytest.mark.parametrize("fields", ["none", "learned"])
+def test_an_optimum_at_infinity_is_named(separable, recipe, fields):
+    layer = AttentionConfig(fields=fields)
+    with pytest.warns(ConvergenceWarning, match="separable at site [01] .* at infinity; give a"):
+        fit = train_masked(separable, layer, penalty=FREE, recipe=recipe, rng=0)
+    assert not fit.converged
+
+
+@pytest.mark.parametrize("attention", ["free", "softmax"])
+def test_a_state_that_never_occurs_is_named(data, attention):
+    never = SequenceDataset(data.sequences, 4)
+    layer = AttentionConfig(attention=attention)
+    with pytest.warns(ConvergenceWarning, match="state 3 never occurs at site 0 and fields_l2"):
+        fit = train_masked(never, layer, penalty=Penalty(0.01, 0.0), rng=0)
+    assert not fit.converged
+    kept = train_masked(
+        never, layer, penalty=Penalty(0.01, 0.01), recipe=Recipe("lbfgs", 500), rng=0
+    )
+    assert kept.converged
+
+
+def test_without_a_bound_adam_proves_nothing(data):
+    with pytest.warns(ConvergenceWarning, match="nothing bounds the distance .*; use the optim"):
+        train_masked(data, penalty=FREE, recipe=Recipe(max_steps=400), rng=0)
+    assert train_masked(data, penalty=FREE, recipe=Recipe("lbfgs", 400), rng=0).converged
+
+
+def test_a_training_that_never_moved_has_not_converged(data):
+    three = AttentionConfig(3, color_similarity="learned")
+    with pytest.warns(ConvergenceWarning, match="but it is that of the start; raise learning_rate"):
+        train_masked(data, three, ridge=0.2, recipe=STILL, rng=0)
+    with pytest.warns(ConvergenceWarning, match="above the minimum, expected 1e-03"):
+        train_masked(data, ridge=0.2, recipe=STILL, rng=0)
+    network = MaskedTransformer(8, 3, width=8, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(ConvergenceWarning, match="is not below the 1.09.* of independent sites"):
+        train_masked(data, network, recipe=STILL, rng=0)
