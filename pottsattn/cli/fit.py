@@ -106,7 +106,7 @@ def add_parser(commands: Any) -> None:
     )
     fit.add_argument("data", metavar="DATA", help=DATA_HELP)
     fit.add_argument(
-        "--method", required=True, metavar="NAME", help="plm, factored, attention, transformer, mf"
+        "--method", required=True, metavar="NAME", help=", ".join(METHODS)
     )
     fit.add_argument("--out", metavar="FIT.h5", required=True, help="fit to write")
     fit.add_argument(

@@ -44,11 +44,11 @@ LIBRARIES = 160 << 20  # Python, NumPy, Numba with its kernels on disk; compilin
 SOLVERS, TORCH = 20 << 20, 170 << 20  # libraries of a method
 FIRST_STEP = 160 << 20  # thread arenas and workspaces of torch
 REMEDIES: dict[str, dict[str, Any]] = {  # other fits; one that changes nothing does not fit either
-    "the fit without --symmetric": {"symmetric": False},
-    "a given --ridge and no --errors": {"chooses_ridge": False, "wants_errors": False},
-    "--threads 1": {"n_threads": 1},
-    "--color-similarity identity": {"color_similarity": "identity"},
-    "--method factored": {"method": "factored", "symmetric": False},
+    "the fit without `symmetric`": {"symmetric": False},
+    "a given `ridge` and no `errors`": {"chooses_ridge": False, "wants_errors": False},
+    "`n_threads=1`": {"n_threads": 1},
+    "`color_similarity='identity'`": {"color_similarity": "identity"},
+    "`method='factored'`": {"method": "factored", "symmetric": False},
 }
 
 

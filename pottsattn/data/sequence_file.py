@@ -81,6 +81,8 @@ class SequenceFile(WeightedSequences):
     ...     largest = max(chunk.max() for chunk in file.chunks())
     """
 
+    gap_policy = "state"  # gaps are ignored in memory (`SequenceDataset.ignoring_gaps`)
+
     def __init__(self, path: str | os.PathLike[str], *, cache_bytes: int = CACHE_BYTES) -> None:
         self.path = Path(os.path.abspath(path))  # still right when the working directory changes
         with open_hdf5(path, "sequences") as file:

@@ -61,7 +61,7 @@ def test_a_fit_that_cannot_fit_is_refused_with_what_would():
     text = str(caught.value)
     assert f"method plm needs {readable(needed)} of memory for 1000 sites of 21 states" in text
     assert f"{readable(needed - 1)} are available" in text
-    assert re.search(r"--threads 1 \([0-9.]+ GiB\), or --method factored \(", text)
+    assert re.search(r"`n_threads=1` \([0-9.]+ GiB\), or `method='factored'` \(", text)
     (sites,) = map(int, re.findall("at most ([0-9]+) sites", text))
     assert sites == 999
     with pytest.raises(InputError, match="what fits: nothing"):
@@ -105,7 +105,7 @@ def test_a_symmetric_fit_that_cannot_fit_names_the_site_wise_one():
         check_memory(PlannedFit("plm", **sizes, symmetric=True), available=needed - 1)
     text = str(caught.value)
     assert f"the symmetric fit needs {readable(needed)} of memory for 500 sites" in text
-    assert f"what fits: the fit without --symmetric ({readable(site_wise)}), or --threads" in text
+    assert f"what fits: the fit without `symmetric` ({readable(site_wise)}), or `n_threads=1`" in text
     with pytest.raises(InputError) as caught:
         check_memory(PlannedFit("plm", **sizes, symmetric=True), available=site_wise - 1)
     text = str(caught.value)
@@ -173,5 +173,5 @@ def test_choosing_the_ridge_and_errors_take_the_curvature():
     assert both.stages[-1].kept_bytes == tensor + 8 * 2100 * 500  # errors, squared modes
     factored = PlannedFit("factored", **sizes)
     assert replace(factored, chooses_ridge=True).memory() == factored.memory()
-    with pytest.raises(InputError, match="a given --ridge and no --errors"):
+    with pytest.raises(InputError, match="a given `ridge` and no `errors`"):
         check_memory(PlannedFit("plm", **sizes, wants_errors=True), available=plain.bytes_to_come)

@@ -351,6 +351,17 @@ def test_errors_before_the_first_state_leave_nothing(data, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_held_out_data_beside_a_file_that_is_streamed(data, tmp_path, monkeypatch, capsys):
+    from pottsattn.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    data.save("data.h5")
+    options = "--method attention --max-steps 3 --threads 1 --json --stream --validation data.h5"
+    assert main(["fit", "data.h5", *options.split(), "--out", "fit.h5"]) == 3
+    assert not json.loads(capsys.readouterr().out)["converged"]
+
+
 @pytest.mark.parametrize("seed", ["18446744073709551615", "99999999999999999999"])
 def test_any_seed_of_the_command_will_do(seed, data, tmp_path, monkeypatch, capsys):
     """Torch takes 64 bits of it."""
