@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pottsattn.fitting.penalty import Penalty, Ridge
     from pottsattn.fitting.result import FitResult
 
-DEFAULT_STEPS = {"attention": 300, "transformer": 3000}
 NETWORK_TEXTS = {
     "attention": ("NAME", "attention: free or softmax"),
     "head_dimension": ("D", "attention: learn queries and keys of it"),
@@ -69,14 +68,13 @@ def train(
     if arguments.validation is not None:
         held_out = read_like(arguments, arguments.validation, dataset)
         validation = with_gap_policy(arguments, held_out)
-    steps = {"max_steps": DEFAULT_STEPS[arguments.method]}
     with bar(arguments.method, "step") as progress:
         return train_masked(
             dataset,
             _layer(arguments, dataset, similarity),
             penalty=penalty,
             masking=Masking(**given(Masking, arguments)),
-            recipe=Recipe(**steps | given(Recipe, arguments)),
+            recipe=Recipe(**given(Recipe, arguments)),
             validation=validation,
             rng=arguments.seed,
             checkpoint=CheckpointFile(arguments.out, keep=True),

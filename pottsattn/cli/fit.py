@@ -105,9 +105,7 @@ def add_parser(commands: Any) -> None:
         "Infer the couplings by pseudo-likelihood, masked modeling or mean field.",
     )
     fit.add_argument("data", metavar="DATA", help=DATA_HELP)
-    fit.add_argument(
-        "--method", required=True, metavar="NAME", help=", ".join(METHODS)
-    )
+    fit.add_argument("--method", required=True, metavar="NAME", help=", ".join(METHODS))
     fit.add_argument("--out", metavar="FIT.h5", required=True, help="fit to write")
     fit.add_argument(
         "--ridge",

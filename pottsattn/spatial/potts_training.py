@@ -20,7 +20,7 @@ from pottsattn._core.display import Progress
 from pottsattn._core.validate import InputError, check_generator
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.fit import train_masked
+from pottsattn.fitting.masked.fit import DEFAULTS, train_masked
 from pottsattn.fitting.result import FitResult
 from pottsattn.spatial.potts_areas import AreaShare, check_areas, own_area_share
 from pottsattn.training.recipe import Recipe
@@ -112,7 +112,7 @@ def train_potts_areas(
     labels = check_areas(areas)
     if len(labels) != dataset.length:
         raise InputError(f"areas has {len(labels)} sites, the sequences {dataset.length}")
-    recipe = recipe or Recipe()
+    recipe = (recipe or Recipe()).completed(**DEFAULTS["attention"])
     seed = int(check_generator(rng).integers(2**63))
     generator = torch.Generator().manual_seed(seed)
     layer = FactoredAttention(

