@@ -222,7 +222,7 @@ def _solved(fit: PlannedFit) -> tuple[list[Stage], int]:
         solving = curvature.solving_bytes(*of_data)
         modes = 8 * math.prod(curvature.modes_shape(*of_data))
         if fit.chooses_ridge:
-            stages.append(Stage("curvature, the fit before", tensor, solving))
+            stages.append(Stage("curvature, the fit before", tensor + modes, solving + modes))
         if fit.wants_errors:
             stages.append(Stage("standard errors", tensor + modes, solving + modes))
     return stages, result

@@ -1,11 +1,12 @@
 """The curvature of a row at its optimum: how it gives way when a sequence is left out.
 
 The Hessian of site i is  H = sum_m w_m Phi_m^T K_m Phi_m + penalty,  K = diag(p) - p p^T, where
-Phi_m (C, parameters) takes parameters to the logits of sequence m. Two things are read from it:
+Phi_m (C, parameters) takes parameters to the logits of sequence m. Three things are read from it:
 
 - the shift of the logits of a sequence if it had not been there,  V g  with its score g = p - e_s
   and V = w Phi H'^-1 Phi^T, H' the Hessian without it; w is about 1 / M_eff, since relatives leave
   together (`pottsattn.fitting.selection.relatives`);
+- how the loss of one sequence, left out, changes by another one: scatter of left-out losses;
 - diagonals of H^-1 and of H^-1 G H^-1, G the mean of g g^T terms: standard errors.
 
 `FactoredCurvature` has the exact Hessian, of C + L unknowns, and V = v (1 - K v)^-1 of every
@@ -21,11 +22,13 @@ Vhat = alpha E tr[K (1 + V K)^-1]). Only the sample covariance S is known, but f
 holds on both sides, so that D' and V are iterated to consistency in the eigenbasis of D'. The mean
 of K alone instead of D' is off by tens of percent where a fit has more parameters than data. One
 eigenproblem of S serves all sites and penalties; the site's own block is part of S, and v is scaled
-by (L - 1) / L for it.
+by (L - 1) / L for it. Means take that V. The scatter over sequences takes the response of each one,
+from its own v of the same mean: far ones give way more and lose more.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +47,8 @@ from pottsattn.model.potts import log_softmax
 Array = NDArray[np.float64]
 ROUNDING = 1e-12
 MOST_DRAWN = 256  # sequences over which curvatures are averaged
+MOST_JUDGED = 400  # sequences by which the scatter of left-out losses is judged
+LEAST_LEFT = 0.05  # of 1 - d v: a sequence that decides its own loss alone
 MOST_ROUNDS, ACCURACY = 30, 1e-3
 HALVINGS, LARGEST_LOG_RATIO = 40, 12.0
 
@@ -58,6 +63,27 @@ class RowState:
         sequences = np.arange(len(states))
         self.score[sequences, states] -= 1.0
         self.loss = -log_p[sequences, states]
+
+    def moved(self, shifts: Array, chosen: NDArray[np.intp]) -> RowState:
+        """Return the state of the chosen sequences with logits moved by `shifts` (n, C)."""
+        return RowState(log_softmax(self.log_p[chosen] + shifts), self.states[chosen])
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What sequences that are left out do to each other at one site.
+
+    Attributes
+    ----------
+    without : RowState
+        Each of them on the fit without it.
+    felt, pull : arrays (n, k)
+        When m' joins the others, the loss of m changes by -(felt @ pull.T)[m, m'], up to a mean.
+    """
+
+    without: RowState
+    felt: Array
+    pull: Array
 
 
 def row_state(dataset: SequenceDataset, fields: Array, row: Array, site: int) -> RowState:
@@ -74,10 +100,22 @@ def row_state(dataset: SequenceDataset, fields: Array, row: Array, site: int) ->
 class Curvature(Protocol):
     """`FactoredCurvature` or `FullCurvature`, made for a data set."""
 
+    @property
+    def judged(self) -> NDArray[np.intp]:
+        """Sequences by which the scatter of left-out losses is judged, (n,)."""
+
+    @property
+    def shares(self) -> Array:
+        """Their weights, of sum 1."""
+
     def shifts(
         self, site: int, state: RowState, penalty: Penalty, chosen: NDArray[np.intp]
     ) -> Array:
         """Return V g of the chosen sequences, shape (n, C)."""
+        ...
+
+    def influence(self, site: int, state: RowState, penalty: Penalty) -> Influence:
+        """Return what the sequences of `judged` do to each other."""
         ...
 
     def variances(
@@ -95,6 +133,7 @@ class FactoredCurvature:
         self.n_fields = dataset.n_states * learn_fields
         self._weights = dataset.normalized_weights
         self._leaving = leaving_weight(dataset) / dataset.effective_size
+        self.judged, self.shares = draw(dataset, MOST_JUDGED)
 
     def _features(self, state: int, sequences: NDArray[np.uint8], site: int) -> Array:
         """Return the derivative of the logit of a state in all parameters, (n, C + L)."""
@@ -131,19 +170,35 @@ class FactoredCurvature:
         self, site: int, state: RowState, penalty: Penalty, chosen: NDArray[np.intp]
     ) -> Array:
         """Return V g of the chosen sequences, shape (n, C)."""
-        factor = np.linalg.cholesky(self.hessian(site, state, penalty))
-        half = np.linalg.inv(factor).T
-        sequences = self.dataset.sequences[chosen]
-        moved = np.stack(
-            [self._features(a, sequences, site) @ half for a in range(self.dataset.n_states)],
-            axis=1,
-        )  # (n, C, parameters)
-        responses = self._leaving * (moved @ moved.transpose(0, 2, 1))  # v
-        p, score = state.p[chosen][:, :, None], state.score[chosen][:, :, None]
-        blocks = p * responses - p * (p.transpose(0, 2, 1) @ responses)  # K v
-        solved = np.linalg.solve(np.eye(self.dataset.n_states) - blocks, score)
+        _, responses, left = self._responses(site, state, penalty, chosen)
+        solved = np.linalg.solve(left, state.score[chosen][:, :, None])
         shift: Array = (responses @ solved)[:, :, 0]
         return shift
+
+    def influence(self, site: int, state: RowState, penalty: Penalty) -> Influence:
+        """Return what the sequences of `judged` do to each other."""
+        moved, responses, left = self._responses(site, state, penalty, self.judged)
+        solved = np.linalg.solve(left, state.score[self.judged][:, :, None])
+        without = state.moved((responses @ solved)[:, :, 0], self.judged)
+        scores = without.score[:, :, None]
+        # The Hessian has both sequences; without them it gives way more.
+        felt = (moved.transpose(0, 2, 1) @ np.linalg.solve(left, scores))[:, :, 0]
+        pull = (moved.transpose(0, 2, 1) @ scores)[:, :, 0]
+        return Influence(without, self._leaving * felt, pull)
+
+    def _responses(
+        self, site: int, state: RowState, penalty: Penalty, chosen: NDArray[np.intp]
+    ) -> tuple[Array, Array, Array]:
+        """Return Phi H^-1/2 (n, C, parameters), v (n, C, C) and 1 - K v (n, C, C)."""
+        factor = np.linalg.cholesky(self.hessian(site, state, penalty))
+        half = np.linalg.inv(factor).T
+        sequences, n_states = self.dataset.sequences[chosen], self.dataset.n_states
+        features = [self._features(a, sequences, site) @ half for a in range(n_states)]
+        moved = np.stack(features, axis=1)
+        responses = self._leaving * (moved @ moved.transpose(0, 2, 1))
+        p = state.p[chosen][:, :, None]
+        blocks = p * responses - p * (p.transpose(0, 2, 1) @ responses)  # K v
+        return moved, responses, np.eye(n_states) - blocks
 
     def variances(
         self, site: int, state: RowState, penalty: Penalty, *, sandwich: bool
@@ -178,17 +233,20 @@ class FullCurvature:
     def __init__(
         self, dataset: SequenceDataset, *, learn_fields: bool, with_modes: bool = False
     ) -> None:
-        """Solve the eigenproblem of S, with eigenvectors if variances will be wanted."""
+        """Solve the eigenproblem of S; `with_modes`: for variances instead of left-out losses."""
         self.dataset, self.learn_fields = dataset, learn_fields
         self.frequencies = dataset.site_frequencies()
         length, n_states = self.frequencies.shape
         self._weights = dataset.normalized_weights
         self._leaving = leaving_weight(dataset) / dataset.effective_size
         self._drawn = _drawn(self._weights)
-        if not with_modes:
-            self._eigenvalues = _eigenvalues(dataset, self.frequencies)
-            return
         modes, self._eigenvalues = _principal_modes(dataset, self.frequencies)
+        if not with_modes:
+            self.judged, self.shares = draw(dataset, MOST_JUDGED)
+            self._modes = modes
+            self._places = _one_hot(dataset.sequences[self.judged], self.frequencies)
+            self._projections = self._places @ modes
+            return
         blocks = modes.reshape(length, n_states, -1)  # zero-sum within each, as the couplings are
         blocks -= blocks.mean(axis=1, keepdims=True)
         self._mode_squares = np.square(modes, out=modes)
@@ -246,6 +304,29 @@ class FullCurvature:
         shift: Array = state.score[chosen] @ vectors * responses @ vectors.T
         return shift
 
+    def influence(self, site: int, state: RowState, penalty: Penalty) -> Influence:
+        """Return what the sequences of `judged` do to each other."""
+        whole, vectors, _ = self._response(state, penalty)
+        split = FieldSplit.of(penalty, self.frequencies, learn_fields=self.learn_fields)
+        length, n_states = self.frequencies.shape
+        block = slice(site * n_states, (site + 1) * n_states)
+        others = self._projections - self._places[:, block] @ self._modes[block]
+        modes = self._eigenvalues
+        given = 1.0 / np.maximum(np.outer(whole, modes) + 2.0 * penalty.couplings_l2, ROUNDING)
+        of_fields = 1.0 / np.maximum(whole + 2.0 * split.fields_l2, ROUNDING)
+        mean = self._leverage(whole, penalty.couplings_l2, split.fields_l2)
+        own = others**2 @ given.T + of_fields
+        own *= mean / (self.shares @ own)
+        responses = own / np.maximum(1.0 - whole * own, LEAST_LEFT)
+        scores = state.score[self.judged] @ vectors
+        without = state.moved((scores * responses) @ vectors.T, self.judged)
+        # Mean square of x R x' over pairs, R = (d S + penalty)^-1: that over all less the diagonal.
+        squares = (length - 1) / length * ((modes * given) ** 2).sum(axis=1) + of_fields**2
+        squares -= (mean / self._leaving) ** 2 / self.dataset.effective_size
+        strengths = np.sqrt(np.maximum(squares, 0.0)) / np.maximum(1.0 - whole * mean, LEAST_LEFT)
+        pull = without.score @ vectors
+        return Influence(without, self._leaving * strengths * pull, pull)
+
     def variances(
         self, site: int, state: RowState, penalty: Penalty, *, sandwich: bool
     ) -> tuple[Array, Array]:
@@ -279,6 +360,16 @@ class FullCurvature:
         return fields / size, rows / size
 
 
+def draw(dataset: SequenceDataset, most: int) -> tuple[NDArray[np.intp], Array]:
+    """Return sequences of positive weight and their shares: all, or `most` drawn by weight."""
+    weights = dataset.normalized_weights
+    chosen = np.flatnonzero(weights > 0.0)
+    if len(chosen) <= most:
+        return chosen, weights[chosen]
+    chosen = np.sort(check_generator(0).choice(len(weights), most, p=weights))
+    return chosen, np.full(most, 1.0 / most)
+
+
 def _drawn(weights: Array) -> NDArray[np.intp]:
     """Return sequences drawn by their weights, always the same."""
     rng = check_generator(0)
@@ -291,22 +382,13 @@ def modes_shape(length: int, n_states: int, n_sequences: int) -> tuple[int, int]
 
 
 def solving_bytes(length: int, n_states: int, n_sequences: int) -> int:
-    """Return the bytes of the eigenproblem of S: the matrix, LAPACK's, and centered sequences."""
+    """Return the bytes of the eigenproblem of S: the matrix, LAPACK's, and centered sequences.
+
+    With those goes a copy of the matrix, scaled.
+    """
     size, n_modes = modes_shape(length, n_states, n_sequences)
-    centered = size * n_sequences if n_sequences < size else 0
+    centered = size * n_sequences + n_modes**2 if n_sequences < size else 0
     return 8 * (2 * n_modes**2 + centered)
-
-
-def _eigenvalues(dataset: SequenceDataset, frequencies: Array) -> Array:
-    """Return the eigenvalues of S that are not zero."""
-    if dataset.n_sequences < frequencies.size:
-        centered = _centered(dataset, frequencies)
-        matrix = centered @ centered.T
-    else:
-        matrix = _covariance(dataset, frequencies)
-    with threadpool_limits(limits=1, user_api="blas"):  # the same bits for any number of threads
-        values = eigh(matrix, eigvals_only=True, overwrite_a=True, check_finite=False)
-    return np.asarray(values[values > ROUNDING * values[-1]], np.float64)
 
 
 def _principal_modes(dataset: SequenceDataset, frequencies: Array) -> tuple[Array, Array]:
@@ -325,12 +407,17 @@ def _principal_modes(dataset: SequenceDataset, frequencies: Array) -> tuple[Arra
 
 def _centered(dataset: SequenceDataset, frequencies: Array) -> Array:
     """Return centered one-hot sequences times the roots of their weights, (M, L C)."""
-    length, n_states = frequencies.shape
-    centered = np.zeros((dataset.n_sequences, frequencies.size))
-    columns = np.arange(length) * n_states + dataset.sequences
-    np.put_along_axis(centered, columns, 1.0, axis=1)
-    centered -= frequencies.ravel()
+    centered = _one_hot(dataset.sequences, frequencies)
     centered *= np.sqrt(dataset.normalized_weights)[:, None]
+    return centered
+
+
+def _one_hot(sequences: NDArray[np.uint8], frequencies: Array) -> Array:
+    """Return centered one-hot sequences, (n, L C)."""
+    length, n_states = frequencies.shape
+    centered = np.zeros((len(sequences), frequencies.size))
+    np.put_along_axis(centered, np.arange(length) * n_states + sequences, 1.0, axis=1)
+    centered -= frequencies.ravel()
     return centered
 
 

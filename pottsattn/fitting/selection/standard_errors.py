@@ -57,8 +57,10 @@ def standard_errors(
     Returns
     -------
     CouplingErrors
-        `fields` (L, C) and `interactions` (L, L), for factored fits; `couplings` (L, L, C, C),
-        indexed [i, j, a, b], for zero-sum blocks. Zero where nothing is fitted.
+        `fields` (L, C), zero where none are learned; `couplings` (L, L), of the interactions, for
+        factored fits, and (L, L, C, C), indexed [i, j, a, b], of the zero-sum blocks, for plm, zero
+        for i = j. Fields are those of h for factored fits, those of the mean logits for plm; both
+        less their mean over states (see `CouplingErrors`).
 
     Raises
     ------
