@@ -37,9 +37,14 @@ def check_array(name: str, value: ArrayLike, shape: Sequence[int | None]) -> NDA
         size is not None and size != found for size, found in zip(shape, array.shape, strict=True)
     ):
         raise InputError(f"{name} must have shape {wanted}, got {array.shape}")
+    check_finite(name, array)
+    return np.ascontiguousarray(array)
+
+
+def check_finite(name: str, array: NDArray[Any]) -> None:
+    """Raise InputError if a number is NaN or infinite."""
     if not np.isfinite(array).all():
         raise InputError(f"{name} must be finite, found NaN or infinity")
-    return np.ascontiguousarray(array)
 
 
 def check_at_least(name: str, value: Any, minimum: int) -> int:
@@ -155,6 +160,10 @@ def check_weights(weights: ArrayLike | None, n_sequences: int) -> NDArray[np.flo
     if weights is None:
         return None
     array = check_array("weights", weights, (n_sequences,))
-    if array.min() < 0.0 or array.sum() <= 0.0:
+    with np.errstate(over="ignore"):
+        total = array.sum()
+    if array.min() < 0.0 or total <= 0.0:
         raise InputError("weights must not be negative and their sum must be above 0")
+    if not math.isfinite(total):
+        raise InputError("weights are too large: their sum is not finite; scale them down")
     return array

@@ -22,6 +22,7 @@ from pottsattn._core.validate import (
     InputError,
     check_array,
     check_at_least,
+    check_finite,
     check_n_states,
     check_positive,
     check_sequences,
@@ -318,15 +319,21 @@ def write_couplings(group: h5py.Group, fields: Array, couplings: Couplings) -> N
 
 
 def read_couplings(group: h5py.Group) -> tuple[Array, Couplings]:
-    """Return (fields, couplings) as written by `write_couplings`; InputError for wrong shapes.
+    """Return (fields, couplings) as written by `write_couplings`.
 
     Interactions of more than 64 sites come back sparse if less than 5 % of them are not zero.
+
+    Raises
+    ------
+    InputError
+        Wrong shapes, or numbers that are not finite.
     """
 
     def read(name: str, *shape: int) -> Array:
         array = np.asarray(group[name][()], dtype=np.float64)
         if array.shape != shape:
             raise InputError(f"{name} has shape {array.shape}, expected {shape}")
+        check_finite(name, array)
         return array
 
     length, n_states = group["fields"].shape

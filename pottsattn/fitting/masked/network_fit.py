@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance
-from pottsattn._core.validate import InputError, check_sequences
+from pottsattn._core.validate import InputError, check_finite, check_sequences
 from pottsattn.fitting.record import FitRecord
 from pottsattn.model.potts import log_softmax
 
@@ -96,6 +96,8 @@ class NetworkFit(FitRecord):
             if record["method"] != "transformer":
                 raise InputError(f"a fit by {record['method']}, expected a transformer")
             parameters = {name: item[()] for name, item in file["network"].items()}
+            for name, array in parameters.items():
+                check_finite(f"network/{name}", array)
             architecture = json.loads(file.attrs["architecture"])
             fit = cls(architecture=architecture, parameters=parameters, **record)
             _ = fit.network  # its arrays must be those of its architecture

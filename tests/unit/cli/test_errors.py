@@ -131,6 +131,18 @@ def folder(tmp_path_factory):
         folder / "odd-history.h5",
         lambda file: file.create_dataset("history/novel", data=[1.0]),
     )
+    change(
+        folder / "fit.h5",
+        folder / "nan-fit.h5",
+        lambda file: replace(file, "fields", np.full((8, 3), np.nan)),
+    )
+    change(
+        folder / "network.h5",
+        folder / "nan-network.h5",
+        lambda file: replace(
+            file, "network/readout.weight", np.nan * file["network/readout.weight"][()]
+        ),
+    )
     return folder
 
 
@@ -381,6 +393,9 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         ("compare fit.h5 --test other-length.h5", r"fit.h5 .*= \(8, 3\), the test data have"),
         ("compare odd-fit.h5 --test data.h5", "odd-fit.h5: "),
         ("compare odd-history.h5 --test data.h5", "odd-history.h5: damaged"),
+        ("compare nan-fit.h5 --test data.h5", "nan-fit.h5: fields must be finite"),
+        ("compare nan-network.h5 --test data.h5", "nan-network.h5: network/readout.weight must be"),
+        ("contacts nan-fit.h5 --out c.csv", "nan-fit.h5: fields must be finite"),
         ("compare fit.h5 --test data.h5 --truth no-model.h5", "no-model.h5 .* holds no model"),
         (f"{CONTACTS} --min-separation 0", "--min-separation must be at least 1"),
         (f"{CONTACTS} --min-separation 8", "no pair of columns is 8 apart"),

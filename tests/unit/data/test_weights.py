@@ -37,6 +37,7 @@ def test_text_of_other_programs_is_read(tmp_path, text):
         ("1\nnan\n3\n", "weight 2 is nan"),
         ("1\n2\ninf\n", "weight 3 is inf"),
         ("0\n0\n0\n", "sum must be above 0"),
+        ("1e308\n1e308\n1e308\n", "their sum is not finite"),
         ("1\nx\n3\n", "line 2 is 'x', expected one number"),
         ("1,2\n1\n2\n3\n", "line 1 is '1,2'"),
         ("w\n1\n\n3\n", "line 3 is ''"),
