@@ -242,12 +242,15 @@ def _run(
 
 def _text(arguments: argparse.Namespace, fit: FitResult | NetworkFit) -> str:
     is_similar = fit.method in FACTORED
+    compiled = (
+        f" and {fit.compile_seconds:.1f} s of compilation" if fit.compile_seconds > 0.05 else ""
+    )
     resumed = "" if fit.resumed_from is None else f", resumed from step {fit.resumed_from}"
     return (
         f"{arguments.out}: {fit.method}, {'converged' if fit.converged else 'NOT converged'}: "
         f"{fit.message}\n"
         f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
-        f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s{resumed}"
+        f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s{compiled}{resumed}"
         + (f"; color similarity {_color_similarity(arguments)}" if is_similar else "")
         + _path_text(fit)
     )

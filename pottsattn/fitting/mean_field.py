@@ -17,13 +17,12 @@ Reference: Morcos et al., Proc. Natl. Acad. Sci. USA 108, E1293 (2011).
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpocon, dpotrf, dpotri
 from threadpoolctl import threadpool_limits
 
+from pottsattn._core.stopwatch import Stopwatch
 from pottsattn._core.validate import InputError, check_kind, check_nonnegative
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.losses import site_losses
@@ -64,7 +63,7 @@ def fit_mean_field(
     )
     if check_nonnegative("pseudocount", pseudocount) >= 1.0:
         raise InputError(f"pseudocount must be below 1, got {pseudocount}: it is a share")
-    started = time.perf_counter()
+    watch = Stopwatch()
     # One thread of BLAS: the same bits everywhere, and on a busy machine 50 times faster.
     with threadpool_limits(limits=1, user_api="blas"):
         fields, couplings = _solve(dataset, pseudocount)
@@ -83,7 +82,8 @@ def fit_mean_field(
         optimality_gap=np.nan,
         n_evaluations=1,
         n_parameters=length * kept + length * (length - 1) // 2 * kept**2,
-        seconds=time.perf_counter() - started,
+        seconds=watch.seconds,
+        compile_seconds=watch.compile_seconds,
         converged=True,
         message=f"mean-field equations solved, pseudocount {pseudocount:g}",
         symmetric=True,

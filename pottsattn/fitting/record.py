@@ -75,6 +75,9 @@ class FitRecord:
     gap_policy : str
         "state", or "ignored": the gap is no state, and sequences may have the number `n_states`
         where nothing is known (`SequenceDataset.ignoring_gaps`).
+    seconds, compile_seconds : float
+        Wall time of the fit, with that of the earlier processes of a resumed training and without
+        compilation; and that of compiling kernels in this process, which a later fit does not have.
     resumed_from : int or None
         The step that a training went on from, after an earlier run was killed.
     """
@@ -90,6 +93,7 @@ class FitRecord:
     estimated_gap: float = np.nan
     n_evaluations: int
     seconds: float
+    compile_seconds: float = 0.0
     n_parameters: int
     n_sequences: int
     effective_size: float

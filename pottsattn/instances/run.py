@@ -86,7 +86,6 @@ def run_instances(
     InputError
         As `pretrain`; an unknown reference.
     """
-    started = time.perf_counter()
     encoder = encoder_config_for(data) if encoder is None else encoder
     config = config or PretrainConfig()
     names = [check_choice("reference", name, REFERENCES) for name in references]
@@ -113,6 +112,7 @@ def run_instances(
             progress=_part_of(progress, 0, total),
             **options,
         )
+        trained_at = time.perf_counter()
         others: dict[str, TrainedEncoder] = {}
         for name in trained_names:
             if trained.interrupted or any(one.interrupted for one in others.values()):
@@ -170,7 +170,7 @@ def run_instances(
         collapsed=trained.collapsed,
         interrupted=interrupted,
         resumed_from=trained.resumed_from,
-        seconds=time.perf_counter() - started,
+        seconds=trained.seconds + time.perf_counter() - trained_at,
     )
 
 

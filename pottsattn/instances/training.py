@@ -293,7 +293,7 @@ def train_encoder(
         collapsed=training.collapsed,
         interrupted=ended.interrupted,
         resumed_from=ended.resumed_from,
-        seconds=time.perf_counter() - started,
+        seconds=ended.earlier_seconds + time.perf_counter() - started,
     )
 
 

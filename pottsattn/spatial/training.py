@@ -96,7 +96,7 @@ def train_areas(
         config=config,
         n_steps=training.done,
         interrupted=ended.interrupted,
-        seconds=time.monotonic() - started,
+        seconds=ended.earlier_seconds + time.monotonic() - started,
         resumed_from=ended.resumed_from,
     )
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pottsattn._core.checkpoint import CheckpointFile, CheckpointLike
 from pottsattn._core.display import Progress
 from pottsattn._core.interrupts import interrupts_wait
+from pottsattn._core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from pottsattn.training.workers import Workers
+
+
+ELAPSED = "elapsed"  # key beside the state of a training: its seconds so far
 
 
 class Steps(Protocol):
@@ -53,11 +57,14 @@ class Ended:
         That in words, or "".
     resumed_from : int or None
         The step that an earlier, killed run had reached.
+    earlier_seconds : float
+        Wall time that this run and those before it took up to there, without compilation.
     """
 
     interrupted: bool
     message: str
     resumed_from: int | None
+    earlier_seconds: float = field(default=0.0, compare=False)
 
 
 def take_steps(
@@ -95,12 +102,17 @@ def take_steps(
     """
     file = CheckpointFile.of(checkpoint) if workers is None or workers.leads else None
     stored = None if file is None else file.open(facts or {})
-    is_finished = False
+    is_finished, watch, earlier = False, Stopwatch(), 0.0
+
+    def kept() -> dict[str, Any]:
+        return {**training.state(), ELAPSED: earlier + watch.seconds}
+
     try:
         state = None if stored is None else stored.load()
         if workers is not None:
             state = workers.from_leader(state)
         if state is not None:
+            earlier = state.pop(ELAPSED, 0.0)  # not in those of version 0.1.0
             training.restore(state)
         resumed_from = None if state is None else training.done
         is_whole = True
@@ -113,23 +125,23 @@ def take_steps(
                     if progress is not None:
                         progress(training.done, training.max_steps)
                     if stored is not None and stored.is_due:
-                        stored.save(training.state())
+                        stored.save(kept())
                     check_interrupt()
         except KeyboardInterrupt:
             if not is_whole or (workers is not None and workers.count > 1):
                 raise
         if stored is not None:
-            stored.save(training.state())  # what follows may be killed too
+            stored.save(kept())  # what follows may be killed too
         training.finish()
         is_finished = not _has_steps(training)
     finally:
         if stored is not None and file is not None:
             stored.close(remove=is_finished and not file.keep)
     if is_finished:
-        return Ended(False, "", resumed_from)
+        return Ended(False, "", resumed_from, earlier)
     message = f"interrupted at step {training.done} of {training.max_steps}"
     remedy = "" if checkpoint is None else "; repeat the command to continue"
-    return Ended(True, message + remedy, resumed_from)
+    return Ended(True, message + remedy, resumed_from, earlier)
 
 
 def _has_steps(training: Steps) -> bool:

@@ -18,12 +18,11 @@ References: Ekeberg et al., Phys. Rev. E 87, 012707 (2013); Rende et al., Phys. 
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.display import Progress
+from pottsattn._core.stopwatch import Stopwatch
 from pottsattn._core.threads import n_threads_or_default
 from pottsattn._core.validate import (
     InputError,
@@ -143,7 +142,7 @@ def fit_pseudolikelihood(
     rule = StopRule(strength, gap_tolerance, gradient_tolerance, solver.max_steps)
     is_mixed, workers = solver.precision == "mixed", n_threads_or_default(n_threads)
     objectives: list[float] = []
-    started = time.perf_counter()
+    watch = Stopwatch()
     if not is_convex:
         solution, objectives = fit_heads(
             dataset,
@@ -166,7 +165,7 @@ def fit_pseudolikelihood(
         rows: Rows = FullRows(data) if method == "plm" else FactoredRows(data)
         is_mixed &= rows.has_single
         solution = solve_rows(rows, rule, workers, is_mixed=is_mixed, progress=progress)
-    seconds = time.perf_counter() - started
+    seconds, compile_seconds = watch.seconds, watch.compile_seconds
 
     solved = solution.rows
     norm = max(row.gradient_norm for row in solved)
@@ -200,6 +199,7 @@ def fit_pseudolikelihood(
         n_evaluations=max(row.n_evaluations for row in solved),
         n_parameters=solution.n_parameters,
         seconds=seconds,
+        compile_seconds=compile_seconds,
         converged=judged.converged,
         interrupted=solution.interrupted,
         message=judged.message,

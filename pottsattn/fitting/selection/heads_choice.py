@@ -8,7 +8,6 @@ unless the ridge holds it down, so the choice is the best for this ridge.
 
 from __future__ import annotations
 
-import time
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.display import Progress, html_table
+from pottsattn._core.stopwatch import Stopwatch
 from pottsattn._core.validate import ConvergenceWarning, check_at_least
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.resampling import split
@@ -119,7 +119,7 @@ def choose_heads(
         A wrong option, or too few clusters to hold a part out.
     """
     check_at_least("most_heads", most_heads, 1)
-    started = time.perf_counter()
+    watch = Stopwatch()
     kept, held_out = split(dataset, HELD_OUT, rng=rng)
     solver = solver or Solver()
     shared: dict[str, Any] = {
@@ -172,5 +172,5 @@ def choose_heads(
         held_out.n_sequences,
     )
     config = fit.config | {"heads_path": choice.to_dict()}
-    seconds = time.perf_counter() - started
-    return replace(choice, fit=replace(fit, config=config, seconds=seconds))
+    times: dict[str, Any] = {"seconds": watch.seconds, "compile_seconds": watch.compile_seconds}
+    return replace(choice, fit=replace(fit, config=config, **times))

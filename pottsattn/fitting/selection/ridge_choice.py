@@ -7,7 +7,6 @@ before and is solved loosely; the last one is solved to the end.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.display import Progress, html_table
+from pottsattn._core.stopwatch import Stopwatch
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.penalty import FIELDS_L2, Ridge
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
@@ -44,8 +44,8 @@ class RidgeChoice:
     fit : FitResult
         The fit at this ridge; `config["ridge_path"]` has the table, `seconds` counts all fits.
     ridges, losses, errors, train_losses : arrays of one length
-        Every ridge tried, ascending: approximate leave-one-out loss, its standard error over
-        sequences, training loss; nats per site. Differences between ridges are far more precise
+        Every ridge tried, ascending: approximate leave-one-out loss, its standard error as an
+        estimate of the test loss, training loss; nats per site. Differences are far more precise
         than the errors, since they share the sequences.
     """
 
@@ -116,7 +116,7 @@ def choose_ridge(
     ConvergenceWarning
         Some site of a fit ran out of steps.
     """
-    started = time.perf_counter()
+    watch = Stopwatch()
     learn_fields = fields == "learned"
     shared: dict[str, Any] = {"fields": fields, "n_threads": n_threads}
     tried: dict[float, LeaveOneOut] = {}  # by log ridge
@@ -172,7 +172,8 @@ def choose_ridge(
         float(np.exp(best)), is_inside, fit, np.exp(order), path[:, 0], path[:, 1], path[:, 2]
     )
     config = fit.config | {"ridge_path": choice.to_dict()}
-    return replace(choice, fit=replace(fit, config=config, seconds=time.perf_counter() - started))
+    times: dict[str, Any] = {"seconds": watch.seconds, "compile_seconds": watch.compile_seconds}
+    return replace(choice, fit=replace(fit, config=config, **times))
 
 
 def _minimize(loss: Callable[[float], float]) -> tuple[float, bool]:

@@ -311,7 +311,7 @@ class _Fits:
 
     def _train(self, layer: FactoredAttention, *phases: _Phase) -> FitResult:
         """Return the last of several trainings of one layer; its seconds are those of all."""
-        seconds = 0.0
+        seconds = compiled = 0.0
         for masking, recipe, penalty in phases:
             fit = train_masked(
                 self.train,
@@ -324,11 +324,11 @@ class _Fits:
                 n_threads=self.n_threads,
                 progress=self.stages.inside,
             )
-            seconds += fit.seconds
+            seconds, compiled = seconds + fit.seconds, compiled + fit.compile_seconds
             if fit.interrupted:
                 break
         self.stages.next()
-        return replace(fit, seconds=seconds)
+        return replace(fit, seconds=seconds, compile_seconds=compiled)
 
     def _layer(self, start: tuple[Array, Couplings] | None) -> FactoredAttention:
         """Return a new layer at `start`, at zero without one."""

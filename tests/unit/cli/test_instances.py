@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,6 +20,7 @@ SIZES = (
     "--classes 2 --length 8 --states 3 --degree 2 --sequences 200 --steps 20 --batch-size 16 "
     "--width 8 --masks 2 --mask-ratio 0.5 --threads 1"
 )
+SLOW = 3.0  # seconds, more than the whole run takes
 CONTRACT = {
     "linear_probe", "knn", "token_linear_probe", "field_r2", "feature_std", "random_linear_probe",
     "raw_linear_probe", "supervised_linear_probe", "chance", "bayes", "seconds",
@@ -82,6 +84,7 @@ def test_a_killed_run_ends_with_the_same_numbers(folder, capsys, monkeypatch):
             def show(done, total):
                 assert total == 30  # those of the supervised encoder included
                 if done == stopped_at:
+                    time.sleep(SLOW if stopped_at == 7 else 0.0)
                     raise KeyboardInterrupt
 
             yield show
@@ -98,7 +101,9 @@ def test_a_killed_run_ends_with_the_same_numbers(folder, capsys, monkeypatch):
         assert os.path.exists("run.h5.partial")
     status, out, _ = run(f"{SIZES} --out run.h5 --json", capsys)
     assert status == 0
-    assert json.loads(out)["resumed_from"] == 20
+    found = json.loads(out)
+    assert found["resumed_from"] == 20
+    assert found["seconds"] > SLOW  # those of the first process too, whose steps are kept
     assert content_hash("run.h5", capsys) == expected
     assert not os.path.exists("run.h5.partial")
 

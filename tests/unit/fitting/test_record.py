@@ -15,6 +15,7 @@ from pottsattn.model.couplings import Couplings
 ATTRIBUTES = [
     "alphabet",
     "columns",
+    "compile_seconds",
     "config",
     "converged",
     "couplings_l2",
@@ -52,6 +53,7 @@ TOLD = [
     "estimated_gap",
     "n_evaluations",
     "seconds",
+    "compile_seconds",
     "n_parameters",
     "n_sequences",
     "effective_size",

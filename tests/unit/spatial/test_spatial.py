@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+import time
 
 import h5py
 import numpy as np
@@ -311,6 +312,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(objective, tmp_path, monkeypatch)
         pass
 
     def kill(done: int, total: int) -> None:
+        if done == 7:
+            time.sleep(0.5)
         if done == 8:
             raise KilledError
 
@@ -320,6 +323,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(objective, tmp_path, monkeypatch)
         train_areas(areas, dataclasses.replace(recipe, mask_fraction=0.25), checkpoint=path)
     again = train_areas(areas, recipe, checkpoint=path)
     assert again.resumed_from == 7  # the step that was killed had not been written
+    assert again.seconds > 0.5  # that of both
     assert equal(whole, again)
     assert list(tmp_path.iterdir()) == []
 

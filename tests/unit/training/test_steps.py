@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -203,3 +205,16 @@ def test_of_several_processes_one_writes_and_ctrl_c_ends_all(tmp_path):
 def test_the_loop_is_free_of_torch():
     script = "import sys, pottsattn.training.steps; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_seconds_of_earlier_processes_are_kept(tmp_path, monkeypatch):
+    """Ten seconds from one look at the clock to the next: at the start and at every writing."""
+    clock = itertools.count(0.0, 10.0)
+    looks = SimpleNamespace(perf_counter=lambda: next(clock))
+    monkeypatch.setattr("pottsattn._core.stopwatch.time", looks)
+    assert take_steps(Counting()).earlier_seconds == 0.0
+    path = every_step(tmp_path / "run.h5")
+    for step in (2, 3):  # two steps are written, then one
+        with pytest.raises(Killed):
+            take_steps(Counting(("before", step), kill), path)
+    assert take_steps(Counting(), path).earlier_seconds == 30.0

@@ -30,6 +30,7 @@ from pottsattn.model.ensembles import sk_potts
 from pottsattn.sampling.sampler import sample
 
 LENGTH, N_STATES = 6, 3
+SLOW = 1.0  # seconds, more than ten steps take
 RUNS = {  # of ten steps; batches are such that an epoch has five
     "all sites": {},
     "parts of a batch": {"accumulate": 3},
@@ -126,6 +127,7 @@ def test_ctrl_c_ends_at_a_whole_step_and_is_continued(name, data, tmp_path):
 
     def press(done: int, total: int) -> None:
         if done == 4:
+            time.sleep(SLOW)
             os.kill(os.getpid(), signal.SIGINT)
 
     path = tmp_path / "fit.h5"
@@ -135,6 +137,7 @@ def test_ctrl_c_ends_at_a_whole_step_and_is_continued(name, data, tmp_path):
     assert stopped.message == "interrupted at step 4 of 10; repeat the command to continue"
     fit = train(data, name, checkpoint=path)
     assert fit.resumed_from == 4
+    assert fit.seconds > SLOW  # that of both
     assert_same_bits(fit, expected)
     assert os.listdir(tmp_path) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
