@@ -47,6 +47,11 @@ class FitComparison:
     converged: bool
     seconds: float
     gap_policy: str = "state"  # "ignored": losses are of the sites that are no gaps
+    test_overlap: float = math.nan  # share of test sequences among the training data
+    excess: float = math.nan  # test loss above the Bayes loss
+    excess_error: float = math.nan  # of differences that are paired sequence by sequence
+    difference: float = math.nan  # test loss above that of the first fit, seen with equal gaps
+    difference_error: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +60,7 @@ class Comparison:
 
     fits: tuple[FitComparison, ...]
     bayes_loss: float  # loss of the true model on the same test data; NaN if unknown
+    warnings: tuple[str, ...] = ()  # of fits that were trained on sequences of the test data
 
     def to_dict(self) -> dict[str, Any]:
         """Return {"fits": [...], "bayes_loss": ...}, the JSON of `pottsattn compare`."""
@@ -68,20 +74,41 @@ class Comparison:
     def __str__(self) -> str:
         head = f"{'fit':24} {'method':10} {'test loss':>18} {'train loss':>10} "
         head += f"{'coupling error':>14} {'pearson':>8} {'seconds':>8}"
+        shows_excess = not math.isnan(self.bayes_loss)
+        if shows_excess:
+            head += f" {'above Bayes':>18}"
+        if len(self.fits) > 1:
+            head += f" {'above the first':>18}"
         lines = [head]
         for fit in self.fits:
             loss = f"{fit.test_loss:.4f} ± {fit.test_loss_error:.4f}"
             lines.append(
                 f"{fit.file[-24:]:24} {fit.method:10} {loss:>18} {fit.train_loss:10.4f} "
                 f"{fit.coupling_error:14.4f} {fit.pearson:8.4f} {fit.seconds:8.1f}"
+                + (_paired(fit.excess, fit.excess_error) if shows_excess else "")
+                + (_paired(fit.difference, fit.difference_error) if len(self.fits) > 1 else "")
                 + ("" if fit.gap_policy == "state" else "  gaps left out")
                 + ("" if fit.converged else "  NOT converged")
+                + (
+                    f"  TRAINED on {_percent(fit.test_overlap)} of the test sequences"
+                    if fit.test_overlap > 0.0
+                    else ""
+                )
             )
         lines.append(f"Bayes loss {self.bayes_loss:.4f}; losses in nats per masked site")
         return "\n".join(lines).replace(" nan", "   -")
 
     def _repr_html_(self) -> str:
         return f"<pre>{self}</pre>"
+
+
+def _paired(value: float, error: float) -> str:
+    text = "-" if math.isnan(value) else f"{value:.4f} ± {error:.4f}"
+    return f" {text:>18}"
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.3g} %"
 
 
 def compare(
@@ -104,7 +131,7 @@ def compare(
     Raises
     ------
     InputError
-        A fit, the test data and the truth are of different sizes.
+        A fit, the test data and the truth are of different sizes, or a fit is not finite.
     """
     truth = test.model if truth is None else truth
     tests = {name: fit.as_seen(test) for name, fit in fits.items()}
@@ -119,10 +146,28 @@ def compare(
             size = (data.length, data.n_states)
             _check_size("the true model", (truth.length, truth.n_states), size)
         if not any(data.ignores_gaps for data in judged):
-            bayes_loss, _ = mean_and_error(sequence_losses(truth, test), test)
-    rows = []
+            bayes_losses = sequence_losses(truth, test)
+            bayes_loss, _ = mean_and_error(bayes_losses, test)
+    rows: list[FitComparison] = []
+    warnings: list[str] = []
     for name, fit in fits.items():
-        loss, error = mean_and_error(sequence_losses(fit, tests[name]), tests[name])
+        data = tests[name]
+        losses = sequence_losses(fit, data)
+        if not np.isfinite(losses).all():
+            raise InputError(
+                f"{name} gives losses that are not finite: its parameters are no numbers; fit again"
+            )
+        loss, error = mean_and_error(losses, data)
+        excess = difference = (math.nan, math.nan)
+        if not math.isnan(bayes_loss):
+            excess = mean_and_error(losses - bayes_losses, data)
+        if not rows:
+            first = losses
+        if fit.gap_policy == next(iter(fits.values())).gap_policy:
+            difference = mean_and_error(losses - first, data)
+        overlap = math.nan if fit.training is None else fit.training.overlap(data)
+        if overlap > 0.0:
+            warnings.append(_overlap_message(name, fit, overlap))
         errors = (math.nan, math.nan)
         if truth is not None and isinstance(fit, FitResult):  # a transformer has no couplings
             errors = coupling_error(fit, truth), pearson(fit, truth)
@@ -139,9 +184,29 @@ def compare(
                 converged=fit.converged,
                 seconds=fit.seconds,
                 gap_policy=fit.gap_policy,
+                test_overlap=overlap,
+                excess=excess[0],
+                excess_error=excess[1],
+                difference=difference[0],
+                difference_error=difference[1],
             )
         )
-    return Comparison(tuple(rows), bayes_loss)
+    return Comparison(tuple(rows), bayes_loss, tuple(warnings))
+
+
+def _overlap_message(name: str, fit: FitResult | NetworkFit, overlap: float) -> str:
+    """Return what the reader of a test loss must know, and what chance alone would give."""
+    assert fit.training is not None
+    found = f"{_percent(overlap)} of the test sequences are among the training data of {name}"
+    by_chance = fit.training.repeat_share
+    if overlap > 0.5 > by_chance:
+        return f"{found}: its test loss is no loss on new sequences; hold data out (split)"
+    if by_chance == 0.0:
+        return f"{found}, no two of which are equal: its test loss is too low"
+    return (
+        f"{found}, where about {_percent(by_chance)} of new sequences would be by chance, for so "
+        "many occur there more than once; above that its test loss is too low"
+    )
 
 
 def coupling_error(fit: FitResult, truth: PottsModel) -> float:

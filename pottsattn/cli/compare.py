@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import Any
 
 from pottsattn.cli._shell import (
@@ -35,5 +36,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     test = read_like(arguments, arguments.test, next(iter(fits.values())))
     truth = load_model(arguments.truth) if arguments.truth is not None else None
     result = compare(fits, test, truth)
+    for message in result.warnings:
+        warnings.warn(message, stacklevel=1)
     say(arguments, result.to_dict(), str(result))
     return DONE

@@ -28,6 +28,7 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.losses import site_losses
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.result import FitResult
+from pottsattn.fitting.training_record import TrainingRecord
 from pottsattn.model.couplings import Couplings
 
 Array = NDArray[np.float64]
@@ -92,6 +93,7 @@ def fit_mean_field(
         gap_index=dataset.gap_index,
         columns=dataset.columns,
         gap_policy=dataset.gap_policy,
+        training=TrainingRecord.of(dataset),
         config={"fields": "learned", "pseudocount": pseudocount},
         origin={"data": dataset.origin},
     )

@@ -19,6 +19,7 @@ from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.penalty import Penalty
+from pottsattn.fitting.training_record import TrainingRecord
 
 if TYPE_CHECKING:
     import h5py
@@ -80,6 +81,8 @@ class FitRecord:
         compilation; and that of compiling kernels in this process, which a later fit does not have.
     resumed_from : int or None
         The step that a training went on from, after an earlier run was killed.
+    training : TrainingRecord or None
+        Hashes of the training data, by which test data that are not new are known.
     """
 
     method: str
@@ -104,6 +107,7 @@ class FitRecord:
     columns: NDArray[np.int32] | None = None
     penalty: Penalty
     history: History | None = None
+    training: TrainingRecord | None = None
     config: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
 
@@ -139,6 +143,8 @@ class FitRecord:
             ridge=self.ridge,
             config=json.dumps(self.config, sort_keys=True),
         )
+        if self.training is not None:
+            self.training.write(file)
         if self.history is not None:
             group = file.create_group("history")
             for name, values in asdict(self.history).items():
@@ -166,6 +172,7 @@ class FitRecord:
             "penalty": Penalty(float(attrs["couplings_l2"]), float(attrs["fields_l2"])),
             "columns": np.asarray(attrs["columns"]),
             "history": history,
+            "training": TrainingRecord.read(file),
             "config": json.loads(attrs["config"]),
             "origin": json.loads(attrs["provenance"]),
         }

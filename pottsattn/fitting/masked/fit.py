@@ -40,6 +40,7 @@ from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.masked.verdict import judge
 from pottsattn.fitting.penalty import Penalty, Ridge, penalty_or_ridge
 from pottsattn.fitting.result import FitResult
+from pottsattn.fitting.training_record import TrainingRecord
 from pottsattn.fitting.verdict import Verdict
 from pottsattn.training.recipe import Recipe
 from pottsattn.training.steps import take_steps
@@ -215,6 +216,7 @@ def train_masked(  # type: ignore[misc]
         "columns": dataset.columns,
         "gap_policy": data.gap_policy,
         "history": training.history(),
+        "training": TrainingRecord.of(dataset),
         "config": config,
         "origin": {"data": dataset.origin},
     }

@@ -45,6 +45,7 @@ from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProblem
 from pottsattn.fitting.pseudolikelihood.verdict import estimated_gap, verdict
 from pottsattn.fitting.result import FitResult
+from pottsattn.fitting.training_record import TrainingRecord
 from pottsattn.fitting.verdict import TOLERANCES
 from pottsattn.model.couplings import Couplings
 
@@ -207,6 +208,7 @@ def fit_pseudolikelihood(
         gap_index=dataset.gap_index,
         columns=dataset.columns,
         gap_policy=dataset.gap_policy,
+        training=TrainingRecord.of(dataset),
         config={
             "fields": fields,
             "gap_tolerance": solver.gap_tolerance,

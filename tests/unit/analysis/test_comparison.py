@@ -15,6 +15,7 @@ from pottsattn import InputError
 from pottsattn.analysis.comparison import compare, coupling_error, coupling_pairs, pearson
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.losses import sequence_losses
+from pottsattn.fitting.training_record import TrainingRecord
 from pottsattn.model.couplings import Couplings
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.model.potts import PottsModel
@@ -198,3 +199,74 @@ def test_comparison_says_what_has_not_converged(tiny_model, dataset, tmp_path):
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
     assert [row["converged"] for row in rows] == ["1", "0"]
     assert float(rows[0]["bayes_loss"]) == result.bayes_loss
+
+
+def test_differences_are_paired_sequence_by_sequence(model, dataset, rng):
+    """Two nearly equal fits: their losses scatter, their difference hardly does."""
+    fits = {
+        "a": make_fit(model.couplings.scaled(0.8), model.fields),
+        "b": make_fit(model.couplings.scaled(0.81), model.fields),
+    }
+    result = compare(fits, dataset)
+    first, second = result.fits
+    losses = [sequence_losses(fit, dataset) for fit in (*fits.values(), model)]
+    for value, error, paired in (
+        (second.difference, second.difference_error, losses[1] - losses[0]),
+        (second.excess, second.excess_error, losses[1] - losses[2]),
+        (first.excess, first.excess_error, losses[0] - losses[2]),
+    ):
+        assert value == pytest.approx(paired.mean(), abs=1e-14)
+        assert error == pytest.approx(paired.std() / math.sqrt(30), rel=1e-9)
+    assert (first.difference, first.difference_error) == (0.0, 0.0)
+    assert second.difference_error < 0.1 * second.test_loss_error
+    head, row, *_ = str(result).splitlines()
+    assert head.endswith("above Bayes    above the first")
+    assert row.endswith(f"{0.0:.4f} ± {0.0:.4f}")
+    assert math.isnan(compare(fits, SequenceDataset(dataset.sequences, 3)).fits[1].excess)
+
+
+def test_test_sequences_of_the_training_are_counted_and_told(model, rng):
+    long = sk_potts(30, 4, 1.0, rng=0)
+    train, new = (SequenceDataset(rng.integers(4, size=(40, 30)), 4) for _ in range(2))
+    fit = make_fit(long.couplings, training=TrainingRecord.of(train))
+    fits = {"a.h5": fit}
+
+    def judged(sequences):
+        result = compare(fits, SequenceDataset(sequences, 4))
+        return result.fits[0].test_overlap, result.warnings, str(result)
+
+    overlap, told, text = judged(train.sequences[::-1])
+    assert overlap == 1.0
+    assert told == (
+        "100 % of the test sequences are among the training data of a.h5: its test loss is no loss "
+        "on new sequences; hold data out (split)",
+    )
+    assert "TRAINED on 100 % of the test sequences" in text
+    assert judged(new.sequences)[:2] == (0.0, ())
+    overlap, told, _ = judged(np.concatenate([new.sequences, train.sequences[:10]]))
+    assert overlap == 0.2
+    assert "20 % of the test sequences are among" in told[0]
+    assert "no two of which are equal" in told[0]
+    fits = {"old.h5": make_fit(long.couplings)}  # of a version that kept no hashes
+    overlap, told, _ = judged(train.sequences)
+    assert math.isnan(overlap)
+    assert told == ()
+
+
+def test_chance_repeats_of_small_systems_are_told_as_such(tiny_model, rng):
+    """81 states: new sequences are nearly all among 300 old ones, and nobody cheated."""
+    train, new = (SequenceDataset(rng.integers(3, size=(300, 4)), 3) for _ in range(2))
+    fit = make_fit(tiny_model.couplings, training=TrainingRecord.of(train))
+    result = compare({"a": fit}, new)
+    chance = fit.training.repeat_share
+    assert result.fits[0].test_overlap == pytest.approx(chance, abs=0.1)
+    assert f"where about {100 * chance:.3g} % of new sequences would be by chance" in str(
+        result.warnings
+    )
+
+
+def test_a_fit_that_is_not_finite_is_refused(tiny_model, dataset):
+    dense = tiny_model.to_dense()
+    dense[0, 1, 0, 0] = np.nan
+    with pytest.raises(InputError, match="bad gives losses that are not finite"):
+        compare({"bad": make_fit(Couplings(dense=dense))}, dataset)

@@ -30,7 +30,7 @@ SAMPLE_KEYS += " updates_per_second resumed_from seconds"
 FIT_KEYS = "converged message objective train_loss gradient_norm n_evaluations seconds"
 FIT_KEYS += " peak_memory_bytes n_parameters resumed_from"
 COMPARED_KEYS = "file method test_loss test_loss_error train_loss coupling_error pearson"
-COMPARED_KEYS += " n_parameters converged seconds"
+COMPARED_KEYS += " n_parameters converged seconds test_overlap"
 BRIDGE_KEYS = "data converged interrupted identity fits masked criteria conclusions bayes_loss"
 BRIDGE_KEYS += " ridge couplings_l2 fields_l2 n_given n_used n_train n_held_out seconds"
 POINT_KEYS = "alpha ridge mask_fraction m q V test_loss bayes_loss train_loss coupling_error"
@@ -66,7 +66,16 @@ def files(tmp_path_factory):
         f">s{k}\n{''.join(rng.choice(list('ACDEFGHIKLMNPQRSTVWY-'), 12))}\n" for k in range(30)
     ]
     (folder / "family.fasta").write_text("".join(records) + ">odd\nACDEFXHIKLMN\n")
-    np.save(folder / "data.npy", SequenceDataset.load(data).sequences)
+    seen = SequenceDataset.load(data).sequences
+    np.save(folder / "data.npy", seen)
+    more = str(folder / "more.h5")  # of the same model, some of them by chance in data.h5
+    assert (
+        main(["sample", "--model", data, "--sequences", "300", "--seed", "8", "--out", more]) == 0
+    )
+    drawn = SequenceDataset.load(more)
+    is_new = ~(drawn.sequences[:, None] == seen).all(axis=2).any(axis=1)
+    drawn.take(is_new).save(folder / "new.h5")
+    np.save(folder / "new.npy", drawn.sequences[is_new])
     return folder
 
 
@@ -297,7 +306,7 @@ def test_a_fit_that_is_not_converged_is_marked(run, run_json, tmp_path, method):
     assert report["converged"] is False
     assert "raise max_steps" in report["message"]
     assert not FitResult.load(out).converged
-    status, text, err = run("compare", out, "--test", "data.h5")
+    status, text, err = run("compare", out, "--test", "new.h5")
     assert (status, err) == (0, "")
     assert "NOT converged" in text
     status, text, err = run(*argv)
@@ -385,24 +394,36 @@ def test_fit_of_npy_takes_the_number_of_states(run_json, tmp_path):
 
 
 def test_compare_gives_the_numbers_of_the_package(run_json):
-    status, report = run_json("compare", "plm.h5", "attention.h5", "--test", "data.h5")
+    status, report = run_json("compare", "plm.h5", "attention.h5", "--test", "new.h5")
     assert status == 0
     assert [fit["method"] for fit in report["fits"]] == ["plm", "attention"]
     for row in report["fits"]:
         assert_keys(row, COMPARED_KEYS)
     fits = {name: FitResult.load(name) for name in ("plm.h5", "attention.h5")}
-    assert report == pottsattn.compare(fits, SequenceDataset.load("data.h5")).to_dict()
+    assert report == pottsattn.compare(fits, SequenceDataset.load("new.h5")).to_dict()
 
 
 def test_compare_without_truth_says_null(run, run_json):
-    status, report = run_json("compare", "plm.h5", "--test", "data.npy")
+    status, report = run_json("compare", "plm.h5", "--test", "new.npy")
     assert status == 0
     assert report["bayes_loss"] is None
     assert report["fits"][0]["coupling_error"] is report["fits"][0]["pearson"] is None
-    status, text, _ = run("compare", "plm.h5", "--test", "data.npy")
+    status, text, _ = run("compare", "plm.h5", "--test", "new.npy")
     assert "nan" not in text
-    with_truth = run_json("compare", "plm.h5", "--test", "data.npy", "--truth", "model.h5")[1]
-    assert with_truth == run_json("compare", "plm.h5", "--test", "data.h5")[1]
+    with_truth = run_json("compare", "plm.h5", "--test", "new.npy", "--truth", "model.h5")[1]
+    assert with_truth == run_json("compare", "plm.h5", "--test", "new.h5")[1]
+
+
+@pytest.mark.parametrize("test", ["data.h5", "more.h5"])
+def test_compare_warns_of_test_sequences_of_the_training(test, run):
+    status, out, err = run("compare", "plm.h5", "--test", test, "--json")
+    assert status == 0
+    overlap = json.loads(out)["fits"][0]["test_overlap"]
+    share = f"{100 * overlap:.3g} % of the test sequences are among the training data of plm.h5"
+    assert err.startswith(f"pottsattn: warning: {share}")
+    assert err.count("\n") == 1
+    assert ("by chance" in err) == (test == "more.h5")
+    assert (overlap == 1.0) == (test == "data.h5")
 
 
 def test_bridge_shows_that_both_coincide(run, run_json, tmp_path):
