@@ -52,7 +52,10 @@ def squared_error(deviations: Array, weights: Array, effective_size: float) -> A
 
 
 def mean_and_error(losses: Array, dataset: SequenceDataset) -> tuple[float, float]:
-    """Return the weighted mean of losses of sequences and its standard error."""
+    """Return the weighted mean of losses of sequences and its standard error.
+
+    With weights the error is on the safe side: relatives count as one, and know more together.
+    """
     weights = dataset.normalized_weights
     # A sequence counts by the sites that it shows: all of them, unless gaps are ignored.
     seen = (dataset.sequences < dataset.n_states).mean(axis=1) / dataset.observed_share

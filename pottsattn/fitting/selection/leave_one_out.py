@@ -52,7 +52,8 @@ class LeaveOneOut:
     ----------
     loss, error : float
         Mean over sites and (weighted) sequences, and its standard error as an estimate of the loss
-        of this fit on new sequences.
+        of this fit on new sequences. With weights the loss is approximate in how relatives leave
+        together, which the error does not count.
     train_loss : float
         Training loss.
     """

@@ -52,7 +52,8 @@ def standard_errors(
     dataset
         Its training data.
     kind
-        "laplace" or "sandwich".
+        "laplace" or "sandwich". Around the fit the sandwich does not cover the truth, least of all
+        large couplings, at which the penalty pulls: it tells how fits to other data would scatter.
 
     Returns
     -------
