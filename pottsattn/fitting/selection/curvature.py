@@ -4,8 +4,8 @@ The Hessian of site i is  H = sum_m w_m Phi_m^T K_m Phi_m + penalty,  K = diag(p
 Phi_m (C, parameters) takes parameters to the logits of sequence m. Three things are read from it:
 
 - the shift of the logits of a sequence if it had not been there,  V g  with its score g = p - e_s
-  and V = w Phi H'^-1 Phi^T, H' the Hessian without it; w is about 1 / M_eff, since relatives leave
-  together (`pottsattn.fitting.selection.relatives`);
+  and V = w Phi H'^-1 Phi^T, H' the Hessian without it; w is about 1 / M_eff, and g has the scores
+  of its relatives, since they leave together (`pottsattn.fitting.selection.relatives`);
 - how the loss of one sequence, left out, changes by another one: scatter of left-out losses;
 - diagonals of H^-1 and of H^-1 G H^-1, G the mean of g g^T terms: standard errors.
 
@@ -108,10 +108,19 @@ class Curvature(Protocol):
     def shares(self) -> Array:
         """Their weights, of sum 1."""
 
+    @property
+    def leaving(self) -> float:
+        """The mean weight that leaves with a sequence: w M_eff."""
+
     def shifts(
-        self, site: int, state: RowState, penalty: Penalty, chosen: NDArray[np.intp]
+        self,
+        site: int,
+        state: RowState,
+        penalty: Penalty,
+        chosen: NDArray[np.intp],
+        scores: Array,
     ) -> Array:
-        """Return V g of the chosen sequences, shape (n, C)."""
+        """Return V g of the chosen sequences, shape (n, C), with g = `scores`."""
         ...
 
     def influence(self, site: int, state: RowState, penalty: Penalty) -> Influence:
@@ -132,7 +141,8 @@ class FactoredCurvature:
         self.dataset = dataset
         self.n_fields = dataset.n_states * learn_fields
         self._weights = dataset.normalized_weights
-        self._leaving = leaving_weight(dataset) / dataset.effective_size
+        self.leaving = leaving_weight(dataset)
+        self._leaving = self.leaving / dataset.effective_size
         self.judged, self.shares = draw(dataset, MOST_JUDGED)
 
     def _features(self, state: int, sequences: NDArray[np.uint8], site: int) -> Array:
@@ -167,11 +177,16 @@ class FactoredCurvature:
         return hessian
 
     def shifts(
-        self, site: int, state: RowState, penalty: Penalty, chosen: NDArray[np.intp]
+        self,
+        site: int,
+        state: RowState,
+        penalty: Penalty,
+        chosen: NDArray[np.intp],
+        scores: Array,
     ) -> Array:
-        """Return V g of the chosen sequences, shape (n, C)."""
+        """Return V g of the chosen sequences, shape (n, C), with g = `scores`."""
         _, responses, left = self._responses(site, state, penalty, chosen)
-        solved = np.linalg.solve(left, state.score[chosen][:, :, None])
+        solved = np.linalg.solve(left, scores[:, :, None])
         shift: Array = (responses @ solved)[:, :, 0]
         return shift
 
@@ -238,7 +253,8 @@ class FullCurvature:
         self.frequencies = dataset.site_frequencies()
         length, n_states = self.frequencies.shape
         self._weights = dataset.normalized_weights
-        self._leaving = leaving_weight(dataset) / dataset.effective_size
+        self.leaving = leaving_weight(dataset)
+        self._leaving = self.leaving / dataset.effective_size
         self._drawn = _drawn(self._weights)
         modes, self._eigenvalues = _principal_modes(dataset, self.frequencies)
         if not with_modes:
@@ -297,11 +313,16 @@ class FullCurvature:
         return leverage
 
     def shifts(
-        self, site: int, state: RowState, penalty: Penalty, chosen: NDArray[np.intp]
+        self,
+        site: int,
+        state: RowState,
+        penalty: Penalty,
+        chosen: NDArray[np.intp],
+        scores: Array,
     ) -> Array:
-        """Return V g of the chosen sequences, shape (n, C)."""
+        """Return V g of the chosen sequences, shape (n, C), with g = `scores`."""
         _, vectors, responses = self._response(state, penalty)
-        shift: Array = state.score[chosen] @ vectors * responses @ vectors.T
+        shift: Array = scores @ vectors * responses @ vectors.T
         return shift
 
     def influence(self, site: int, state: RowState, penalty: Penalty) -> Influence:

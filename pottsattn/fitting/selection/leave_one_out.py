@@ -38,7 +38,7 @@ from pottsattn.fitting.selection.curvature import (
     draw,
     row_state,
 )
-from pottsattn.fitting.selection.relatives import are_relatives
+from pottsattn.fitting.selection.relatives import are_relatives, pulls_of_relatives
 
 Array = NDArray[np.float64]
 MOST_SEQUENCES = 1000  # that are left out, drawn by their weights
@@ -52,8 +52,7 @@ class LeaveOneOut:
     ----------
     loss, error : float
         Mean over sites and (weighted) sequences, and its standard error as an estimate of the loss
-        of this fit on new sequences. With weights the loss is approximate in how relatives leave
-        together, which the error does not count.
+        of this fit on new sequences.
     train_loss : float
         Training loss.
     """
@@ -102,11 +101,17 @@ def leave_one_out(
         curvature = curvature_of(dataset, fit.method, learn_fields=learn_fields)
     weights, length = dataset.normalized_weights, dataset.length
     chosen, shares = draw(dataset, MOST_SEQUENCES)
+    pulls = pulls_of_relatives(dataset, chosen)
     couplings, fields = fit.couplings, fit.fields
 
     def of_site(site: int) -> tuple[Array, Array, Array, Array]:
         state = row_state(dataset, fields[site], couplings.row(site), site)
-        left_out = state.moved(curvature.shifts(site, state, fit.penalty, chosen), chosen).loss
+        if pulls is None:
+            scores = state.score[chosen]
+        else:
+            scores = pulls @ state.score / curvature.leaving
+        shifts = curvature.shifts(site, state, fit.penalty, chosen, scores)
+        left_out = state.moved(shifts, chosen).loss
         influence = curvature.influence(site, state, fit.penalty)
         changes = influence.felt @ influence.pull.T
         return left_out - state.loss[chosen], state.loss, influence.without.loss, changes

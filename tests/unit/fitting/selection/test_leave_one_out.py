@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 
 import numpy as np
@@ -27,6 +28,7 @@ from pottsattn.model.ensembles import sk_potts
 from pottsattn.model.exact import enumerate_states
 
 METHODS = ("plm", "factored")
+leaving = importlib.import_module("pottsattn.fitting.selection.leave_one_out")
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +185,27 @@ def test_copies_with_shared_weight_change_nothing(drawn):
     first, second = (leave_one_out(fit, d) for fit, d in zip(fits, (data, copies), strict=True))
     assert second.loss == pytest.approx(first.loss, abs=2e-3)
     assert second.error == pytest.approx(first.error, rel=1e-3)  # copies are no pairs
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_is_the_loss_of_families_really_left_out(method, drawn, rng, monkeypatch):
+    """Near copies: a relative with another state pulls the other way, which must be seen."""
+    families = np.repeat(np.arange(40), 4)
+    others = drawn.sequences[40 + rng.integers(1000, size=160)]
+    is_other = rng.random(others.shape) < 0.1
+    weights = np.r_[np.full(159, 0.25), 0.25 + 1e-9]
+    states = np.where(is_other, others, drawn.sequences[families])
+    data = SequenceDataset(states, 3, weights=weights)
+    fit = fit_pseudolikelihood(data, method, ridge=0.3)
+    losses = []
+    for family in range(40):
+        kept = np.flatnonzero(families != family)
+        left = fit_pseudolikelihood(data.take(kept), method, penalty=fit.penalty)
+        losses.append(loss_on(left, data.take(families == family)))
+    rise = np.mean(losses) - fit.train_loss
+    assert leave_one_out(fit, data).loss - fit.train_loss == pytest.approx(rise, rel=0.06)
+    monkeypatch.setattr(leaving, "pulls_of_relatives", lambda *_: None)  # as if they were m itself
+    assert leave_one_out(fit, data).loss - fit.train_loss > 1.08 * rise
 
 
 def test_same_state_sums_are_those_of_numpy(rng):
