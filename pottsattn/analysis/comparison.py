@@ -167,7 +167,7 @@ def compare(
             difference = mean_and_error(losses - first, data)
         overlap = math.nan if fit.training is None else fit.training.overlap(data)
         if overlap > 0.0:
-            warnings.append(_overlap_message(name, fit, overlap))
+            warnings.append(_overlap_message(name, fit, overlap, data))
         errors = (math.nan, math.nan)
         if truth is not None and isinstance(fit, FitResult):  # a transformer has no couplings
             errors = coupling_error(fit, truth), pearson(fit, truth)
@@ -194,12 +194,14 @@ def compare(
     return Comparison(tuple(rows), bayes_loss, tuple(warnings))
 
 
-def _overlap_message(name: str, fit: FitResult | NetworkFit, overlap: float) -> str:
+def _overlap_message(
+    name: str, fit: FitResult | NetworkFit, overlap: float, data: SequenceDataset
+) -> str:
     """Return what the reader of a test loss must know, and what chance alone would give."""
     assert fit.training is not None
     found = f"{_percent(overlap)} of the test sequences are among the training data of {name}"
     by_chance = fit.training.repeat_share
-    if overlap > 0.5 > by_chance:
+    if overlap > 0.5 > by_chance or fit.training.is_of(data):
         return f"{found}: its test loss is no loss on new sequences; hold data out (split)"
     if by_chance == 0.0:
         return f"{found}, no two of which are equal: its test loss is too low"

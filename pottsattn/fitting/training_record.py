@@ -67,6 +67,10 @@ class TrainingRecord:
         repeated = 1.0 - np.count_nonzero(is_first & is_last) / data.n_sequences
         return cls(digest.hexdigest(), distinct[:MOST_KEPT], len(distinct), repeated)
 
+    def is_of(self, data: SequenceDataset) -> bool:
+        """Return whether these are the training data, weights and all, in any order."""
+        return TrainingRecord.of(data).data_hash == self.data_hash
+
     def overlap(self, test: SequenceDataset) -> float:
         """Return the share of test sequences that are among the training data.
 

@@ -259,10 +259,18 @@ def test_chance_repeats_of_small_systems_are_told_as_such(tiny_model, rng):
     fit = make_fit(tiny_model.couplings, training=TrainingRecord.of(train))
     result = compare({"a": fit}, new)
     chance = fit.training.repeat_share
+    assert chance > 0.5
     assert result.fits[0].test_overlap == pytest.approx(chance, abs=0.1)
     assert f"where about {100 * chance:.3g} % of new sequences would be by chance" in str(
         result.warnings
     )
+
+
+def test_the_training_data_are_known_where_most_sequences_repeat(tiny_model, rng):
+    train = SequenceDataset(rng.integers(3, size=(300, 4)), 3)
+    fit = make_fit(tiny_model.couplings, training=TrainingRecord.of(train))
+    (told,) = compare({"a": fit}, train.take(rng.permutation(300))).warnings
+    assert told.endswith("its test loss is no loss on new sequences; hold data out (split)")
 
 
 def test_a_fit_that_is_not_finite_is_refused(tiny_model, dataset):
