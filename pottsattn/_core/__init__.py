@@ -1,1 +1,1 @@
-"""What every room stands on, and nothing of the field: checks, storage, threads, terminal."""
+"""What every room stands on, and nothing of the field: checks, verdicts, storage, terminal."""

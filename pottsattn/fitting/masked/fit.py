@@ -27,6 +27,7 @@ from pottsattn._core.validate import (
     InputError,
     check_generator,
 )
+from pottsattn._core.verdict import Verdict
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.masked.attention import FactoredAttention
@@ -41,7 +42,6 @@ from pottsattn.fitting.masked.verdict import judge
 from pottsattn.fitting.penalty import Penalty, Ridge, penalty_or_ridge
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training_record import TrainingRecord
-from pottsattn.fitting.verdict import Verdict
 from pottsattn.training.recipe import Recipe
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device, join_workers, limit_threads

@@ -1,6 +1,6 @@
 """How a training ended, in plain words.
 
-What may be called converged is said in `pottsattn.fitting.verdict`. A learning rate that falls to
+What may be called converged is said in `pottsattn._core.verdict`. A learning rate that falls to
 zero stills any training: where the problem is convex a bound must agree, and where nothing bounds
 the distance to the minimum the training must at least have left its start.
 """
@@ -12,12 +12,12 @@ import math
 import numpy as np
 from scipy.special import entr
 
+from pottsattn._core.verdict import TOLERANCES, Verdict, at_infinity
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.existence import missing_optimum, never_seen
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.steps import Training
-from pottsattn.fitting.verdict import TOLERANCES, Verdict, at_infinity
 
 FEWEST_STEPS = 50  # fewer say nothing about convergence: the window is then a few tiny steps
 

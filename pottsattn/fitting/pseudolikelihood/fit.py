@@ -31,6 +31,7 @@ from pottsattn._core.validate import (
     check_generator,
     check_kind,
 )
+from pottsattn._core.verdict import TOLERANCES
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.existence import missing_optimum
 from pottsattn.fitting.methods import FIELDS, SOLVED, check_heads
@@ -46,7 +47,6 @@ from pottsattn.fitting.pseudolikelihood.symmetric_problem import SymmetricProble
 from pottsattn.fitting.pseudolikelihood.verdict import estimated_gap, verdict
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training_record import TrainingRecord
-from pottsattn.fitting.verdict import TOLERANCES
 from pottsattn.model.couplings import Couplings
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.validate import check_at_least, check_choice, check_positive
-from pottsattn.fitting.verdict import TOLERANCES
+from pottsattn._core.verdict import TOLERANCES
 
 if TYPE_CHECKING:
     from pottsattn.model.couplings import Couplings

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from pottsattn._core.verdict import Verdict, at_infinity
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution, SolvedRow
-from pottsattn.fitting.verdict import Verdict, at_infinity
 
 
 def estimated_gap(solution: Solution, n_together: int) -> float:
