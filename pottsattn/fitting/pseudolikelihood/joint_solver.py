@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, descend
+from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, Descent, Metric, descend
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution, SolvedRow, StopRule
+from pottsattn.fitting.settling import Settling
 from pottsattn.model.couplings import Couplings
 
 Array = NDArray[np.float64]
-SETTLED_STEPS = 3  # in a row that must agree: one estimate alone may be far off
+TUNING_STEPS = 15  # before a metric is chosen
 
 
 class JointProblem(Protocol):
@@ -29,18 +30,20 @@ class JointProblem(Protocol):
     def parameters(self, x: Array) -> tuple[Array, Couplings]: ...
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class SettledRule:
-    """Where nothing is convex: solved when the estimated distance stays below a tolerance, nats."""
+    """Where nothing is convex: solved when the objective has settled."""
 
-    gap_tolerance: float
+    settling: Settling
     max_steps: int
-    n_good: int = 0
 
-    def is_met(self, _gradient: NDArray[Any], decrement: float) -> bool:
-        """Whether this and the steps before it were all as near."""
-        self.n_good = self.n_good + 1 if decrement <= self.gap_tolerance else 0
-        return self.n_good >= SETTLED_STEPS
+    def is_met(self, descent: Descent) -> bool:
+        """Take in where a descent is, and tell whether that is the end."""
+        if descent.n_steps == 0:
+            self.settling.restart(descent.value)
+        else:
+            self.settling.add(descent.value, descent.decrement)
+        return self.settling.is_met
 
 
 def descent_bytes(point_size: int) -> int:
@@ -58,13 +61,15 @@ def solve_jointly(
     rule: StopRule | SettledRule,
     *,
     is_mixed: bool,
+    tune: Callable[[Array], Metric] | None = None,
     progress: Callable[[int, int], None] | None = None,
     observe: Callable[[NDArray[Any]], None] | None = None,
 ) -> Solution:
     """Return the parameters and how it went; after Ctrl-C those of the best point so far.
 
-    `progress` is called with (evaluations, max_steps), `observe` with every point evaluated. The
-    objective never rises from step to step, but for rounding.
+    `tune` returns a metric for the steps from a point: it is called after the first few, and where
+    the precision changes. `progress` is called with (evaluations, steps allowed), `observe` with
+    every point evaluated. The objective never rises from step to step, but for rounding.
     """
     x, n_evaluations, n_steps, decrement = start, 0, 0, np.nan
     best: tuple[float, Any] = (np.inf, x)
@@ -82,17 +87,28 @@ def solve_jointly(
             progress(min(n_evaluations, rule.max_steps), rule.max_steps)
         return value, gradient
 
-    def is_met(point: NDArray[Any], gradient: NDArray[Any], decrement: float) -> bool:
-        return rule.is_met(problem.plain_gradient(point, gradient), decrement)
+    def is_met(descent: Descent) -> bool:
+        if isinstance(rule, StopRule):
+            return rule.is_met(problem.plain_gradient(descent.x, descent.gradient))
+        return rule.is_met(descent)
 
+    dtypes = (np.float32, np.float64)[not is_mixed :]
+    stages = [(dtype, rule.max_steps, tune) for dtype in dtypes]
+    if tune is not None:
+        stages.insert(0, (dtypes[0], TUNING_STEPS, None))
     try:
-        for dtype in (np.float32, np.float64)[not is_mixed :]:
+        for dtype, most, change in stages:
+            metric = None
+            if change is not None:
+                metric = change(x)
             best = (np.inf, x)
-            found = descend(evaluate, x.astype(dtype), is_met, rule.max_steps - n_steps)
+            most = min(most, rule.max_steps - n_steps)
+            found = descend(evaluate, x.astype(dtype), is_met, most, metric)
             x = problem.tidied(found.x.astype(np.float64))
             n_steps += found.n_steps
             decrement = found.decrement if found.n_steps else decrement
             is_done = found.is_done
+            del found  # its pairs
             if isinstance(rule, SettledRule) and is_done:
                 break  # the estimate would have to be gathered anew
     except KeyboardInterrupt:
@@ -100,7 +116,7 @@ def solve_jointly(
         x = problem.tidied(best[1].astype(np.float64))
     objective, loss, gradient = problem.judge(x)
     if isinstance(rule, StopRule):
-        is_done = rule.is_met(gradient, decrement)
+        is_done = rule.is_met(gradient)
     row = SolvedRow(
         site=-1,
         objective=objective,
@@ -110,5 +126,6 @@ def solve_jointly(
         n_evaluations=n_evaluations + 1,
         n_steps=n_steps,
         converged=is_done and not interrupted,
+        to_gain=rule.settling.falls_on() if isinstance(rule, SettledRule) else np.nan,
     )
     return Solution(*problem.parameters(x), [row], problem.n_parameters, interrupted)

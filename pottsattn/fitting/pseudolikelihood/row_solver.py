@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.threads import run_in_threads
-from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, descend
+from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, Descent, descend
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.model.couplings import Couplings
 
@@ -52,7 +52,7 @@ class StopRule:
     gradient_tolerance: float | None
     max_steps: int
 
-    def is_met(self, gradient: NDArray[Any], _decrement: float = np.nan) -> bool:
+    def is_met(self, gradient: NDArray[Any]) -> bool:
         """Whether a gradient in the plain parameters is small enough."""
         if self.gradient_tolerance is not None:
             return bool(np.abs(gradient).max() <= self.gradient_tolerance)
@@ -71,6 +71,7 @@ class SolvedRow:
     n_evaluations: int
     n_steps: int
     converged: bool
+    to_gain: float = np.nan  # by as many steps again, nats per site; of heads only
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +141,8 @@ def _solve_row(
             raise _Stopped
         return rows.objective(site, point)
 
-    def is_done(_: NDArray[Any], gradient: NDArray[Any], _decrement: float) -> bool:
-        return rule.is_met(rows.plain_gradient(site, gradient))
+    def is_done(descent: Descent) -> bool:
+        return rule.is_met(rows.plain_gradient(site, descent.gradient))
 
     for dtype in (np.float32, np.float64)[not is_mixed :]:
         try:

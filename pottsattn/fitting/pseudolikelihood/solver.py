@@ -26,7 +26,8 @@ class Solver:
     gradient_tolerance
         Stop on the largest gradient entry instead; needed when a penalty is zero (then 1e-7).
     max_steps
-        L-BFGS steps per site.
+        L-BFGS steps per site, or of all sites that are solved together; 1000 if left out, 10000
+        with learned color similarity: a bound that is seldom met.
     precision
         "mixed": full blocks are solved in single precision as far as it goes, the rest and the
         verdict in double. "double": all in double precision.
@@ -45,13 +46,14 @@ class Solver:
 
     gap_tolerance: float = TOLERANCES.gap
     gradient_tolerance: float | None = None
-    max_steps: int = 1000
+    max_steps: int | None = None
     precision: str = "mixed"
     n_starts: int = 1
     initial: tuple[NDArray[np.float64], Couplings] | None = None
 
     def __post_init__(self) -> None:
         check_positive("gap_tolerance", self.gap_tolerance)
-        check_at_least("max_steps", self.max_steps, 1)
+        if self.max_steps is not None:
+            check_at_least("max_steps", self.max_steps, 1)
         check_choice("precision", self.precision, ("mixed", "double"))
         check_at_least("n_starts", self.n_starts, 1)

@@ -39,6 +39,8 @@ def verdict(
     estimate = estimated_gap(solution, n_together)
     if np.isfinite(estimate):
         state += f", by the curvature seen about {estimate:.1e}"
+    if np.isfinite(to_gain := rows[0].to_gain):
+        state += f"; as many steps again would gain about {to_gain:.1e} nats per site"
     if len(objectives) > 1:
         spread = max(objectives) - min(objectives)
         state += f"; best of {len(objectives)} starts, which differ by {spread:.2e} nats"

@@ -120,24 +120,15 @@ def test_one_head_with_learned_similarity_is_not_worse_than_identity(rng):
 
 
 def test_the_objective_never_rises(dataset, monkeypatch):
-    values = []
-    objective = HeadsProblem.objective
-
-    def traced(self, x):
-        value, gradient = objective(self, x)
-        values.append(value)
-        return value, gradient
-
     steps = []
-    monkeypatch.setattr(HeadsProblem, "objective", traced)
     descend = heads_fit.solve_jointly.__globals__["descend"]
 
-    def watched(evaluate, start, is_done, max_steps):
-        def is_met(x, gradient, decrement):
-            steps.append(values[-1])
-            return is_done(x, gradient, decrement)
+    def watched(evaluate, start, is_done, max_steps, units):
+        def is_met(descent):
+            steps.append(descent.value)
+            return is_done(descent)
 
-        return descend(evaluate, start, is_met, max_steps)
+        return descend(evaluate, start, is_met, max_steps, units)
 
     monkeypatch.setitem(heads_fit.solve_jointly.__globals__, "descend", watched)
     fit_pseudolikelihood(
