@@ -38,7 +38,10 @@ NETWORK_TEXTS = {
         "what hidden sites show: dropped (nothing), replaced (a random state), or bert "
         "(80 %% nothing, 10 %% random, 10 %% their own)",
     ),
-    "optimizer": ("NAME", "adam, or lbfgs on all data"),
+    "optimizer": (
+        "NAME",
+        "adam, or lbfgs on all data (default: lbfgs for attention whose masks stay the same)",
+    ),
     "batch_size": ("B", "sequences a step (default: 8192; 128)"),
     "accumulate": ("N", "parts of a batch, to save memory"),
     "learning_rate": ("X", "highest rate (default: 0.1; 0.001)"),
@@ -46,7 +49,10 @@ NETWORK_TEXTS = {
     "warmup_steps": ("N", "steps over which the rate rises from zero"),
     "weight_decay": ("X", "transformer: of AdamW"),
     "clip_norm": ("X", "longest gradient (default: none; 1)"),
-    "precision": ("NAME", "single, double or bfloat16 (default: single)"),
+    "precision": (
+        "NAME",
+        "single, double, mixed or bfloat16 (default: single; mixed, single then double, of lbfgs)",
+    ),
     "validation": ("DATA", "held-out data, whose loss is recorded"),
     "stop_early": ("", "keep the least loss on the held-out data"),
     "device": ("NAME", "auto, cpu or cuda (default: auto)"),

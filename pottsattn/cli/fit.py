@@ -92,7 +92,11 @@ TEXTS = {
         "NAME",
         "learned or identity (default: identity for .h5 data and one head, else learned)",
     ),
-    "max_steps": ("N", "steps (default: 300 attention, 3000 transformer, 1000 a site)"),
+    "max_steps": (
+        "N",
+        "steps at most (default: 1000 a site, 10000 of lbfgs or of heads; adam: 300 attention, "
+        "3000 transformer)",
+    ),
 }
 
 

@@ -234,6 +234,7 @@ def _trained(fit: PlannedFit) -> tuple[list[Stage], int]:
 
     from pottsattn.fitting.masked.attention import FactoredAttention
     from pottsattn.fitting.masked.fit import DEFAULTS
+    from pottsattn.fitting.masked.full_batch import VECTORS as FULL_BATCH_VECTORS
     from pottsattn.fitting.masked.objective import Network, training_bytes
     from pottsattn.fitting.masked.transformer import MaskedTransformer
 
@@ -251,11 +252,14 @@ def _trained(fit: PlannedFit) -> tuple[list[Stage], int]:
         network, fit.n_sequences, DEFAULTS[fit.method]["batch_size"], fit.n_threads
     )
     name, kept, file_bytes = "parameters", 2 * parameters, parameters
-    if fit.method == "attention":  # interactions, in the end in double
-        name = "interactions"
+    optimizer, stepped = "Adam", 4 * parameters
+    if fit.method == "attention":  # on all data, in the end in double
+        name, optimizer = "interactions", "L-BFGS"
+        stepped = 2 * FULL_BATCH_VECTORS * parameters
+        batch = 2 * batch + fit.n_sequences * fit.length  # the sequences, in the batches kept
         kept = file_bytes = 8 * HeadsProblem.point_size(fit.length, fit.n_states, fit.n_heads)
     return [
-        Stage("network, gradient and Adam", 4 * parameters),
+        Stage(f"network, gradient and {optimizer}", stepped),
         Stage("training", FIRST_STEP, batch + 3 * 8 * fit.n_sequences),  # orders and weights
         Stage(name, kept),
     ], file_bytes

@@ -232,7 +232,7 @@ def _fit(task: _Task) -> FitResult:
             task.train,
             AttentionConfig(fields="none"),
             ridge=task.ridge,
-            recipe=Recipe(max_steps=TRAINING_STEPS),
+            recipe=Recipe("adam", TRAINING_STEPS),
             validation=task.validation,
             rng=task.seed,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from pottsattn.fitting.verdict import TOLERANCES
+from pottsattn._core.verdict import TOLERANCES
 
 SETTLED_STEPS = 3  # in a row that must agree: one estimate alone may be far off
 AIM = 1e-2  # of the tolerance of the distance, which is only estimated

@@ -112,7 +112,7 @@ def train_potts_areas(
     labels = check_areas(areas)
     if len(labels) != dataset.length:
         raise InputError(f"areas has {len(labels)} sites, the sequences {dataset.length}")
-    recipe = (recipe or Recipe()).completed(**DEFAULTS["attention"])
+    recipe = (recipe or Recipe("adam")).completed(**DEFAULTS["attention"])
     seed = int(check_generator(rng).integers(2**63))
     generator = torch.Generator().manual_seed(seed)
     layer = FactoredAttention(

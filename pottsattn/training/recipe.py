@@ -15,9 +15,10 @@ from pottsattn._core.validate import (
 )
 
 OPTIMIZERS, SCHEDULES = ("adam", "lbfgs"), ("cosine", "constant")
-PRECISIONS = ("single", "double", "bfloat16")
+PRECISIONS = ("single", "double", "mixed", "bfloat16")
 HIGHEST_RATE = 1e6  # steps far beyond it overflow in single precision
 PATIENCE = 0.2  # share of the steps over which the objective is compared
+OF_ADAM = ("learning_rate", "schedule", "warmup_steps", "weight_decay", "clip_norm", "accumulate")
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,15 @@ class Recipe:
     Parameters
     ----------
     optimizer
-        "adam", with batches, or "lbfgs": full-batch steps until nothing changes, for objectives
-        that stay the same (masks of all sites, or static ones).
+        "adam", with batches, or "lbfgs": steps on all data to the optimum, for objectives that stay
+        the same (masks of all sites, or static ones). If left out, "lbfgs" for factored attention
+        whose objective stays the same, on data in memory; "adam" else, and where `batch_size`,
+        `stop_early` or an option that only Adam has asks for it.
     max_steps, batch_size, accumulate
-        Steps, 300 for factored attention and 3000 for a transformer if left out; sequences a step
-        at most (an epoch is cut into batches of nearly equal size), 8192 and 128; parts of a batch
-        whose gradients are added up, to save memory. With lbfgs `batch_size` is that of the parts.
+        Steps, 300 for factored attention and 3000 for a transformer if left out, of lbfgs at most
+        10000; sequences a step at most (an epoch is cut into batches of nearly equal size), 8192
+        and 128; parts of a batch whose gradients are added up, to save memory. With lbfgs
+        `batch_size` is that of the parts.
     learning_rate, schedule, warmup_steps
         Of Adam: the highest rate, 0.1 for factored attention and 1e-3 for a transformer if left
         out; "cosine", which falls to zero, or "constant"; steps over which it rises from zero.
@@ -42,7 +46,8 @@ class Recipe:
         Longer gradients of the mean loss are scaled to this norm; 1 for a transformer if left out,
         not at all for factored attention.
     precision
-        "single" (of adam), "double" (of lbfgs), or "bfloat16": matrix products in half precision.
+        "single", of adam if left out; "double"; "mixed", of lbfgs if left out: single as far as it
+        goes, then double; or "bfloat16", of adam only: matrix products in half precision.
     stop_early
         End the training when the held-out loss has not fallen over a fifth of `max_steps`, and
         return the parameters of the least one.
@@ -50,10 +55,10 @@ class Recipe:
     Raises
     ------
     InputError
-        A value out of range.
+        A value out of range, or an option that the optimizer has not.
     """
 
-    optimizer: str = "adam"
+    optimizer: str | None = None
     max_steps: int | None = None
     batch_size: int | None = None
     accumulate: int = 1
@@ -66,7 +71,8 @@ class Recipe:
     stop_early: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        if self.optimizer is not None:
+            check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         for name in ("max_steps", "batch_size", "accumulate"):
             if getattr(self, name) is not None:
@@ -83,19 +89,46 @@ class Recipe:
 
     def completed(self, **defaults: Any) -> FullRecipe:
         """Return the recipe with `defaults` where it leaves the choice."""
-        defaults.setdefault("precision", "double" if self.optimizer == "lbfgs" else "single")
         given = {name: value for name, value in vars(self).items() if value is not None}
-        return FullRecipe(**{**defaults, **given})
+        found = {"optimizer": "adam"} | defaults | given
+        is_full = found["optimizer"] == "lbfgs"
+        if is_full and self.of_adam:
+            raise InputError(
+                f"{self.of_adam[0]} is for the optimizer adam, lbfgs was asked for; leave one out"
+            )
+        if self.precision == ("bfloat16" if is_full else "mixed"):
+            other = "adam" if is_full else "lbfgs"
+            raise InputError(f"precision {self.precision} is for the optimizer {other}")
+        found.setdefault("precision", "mixed" if is_full else "single")
+        return FullRecipe(**found)
+
+    @property
+    def of_adam(self) -> list[str]:
+        """The options given that only Adam has."""
+        return [name for name in OF_ADAM if getattr(self, name) != getattr(Recipe, name)]
+
+    @property
+    def asks_for_adam(self) -> bool:
+        """Whether anything given is for steps of batches; with lbfgs it would do nothing, or slow
+        it down.
+        """
+        in_half = self.precision == "bfloat16"
+        return bool(self.of_adam) or self.batch_size is not None or self.stop_early or in_half
 
 
 @dataclass(frozen=True)
 class FullRecipe(Recipe):
     """A recipe that leaves no choice."""
 
+    optimizer: str = "adam"
     max_steps: int = 300
     batch_size: int = 8192
     learning_rate: float = 0.1
     precision: str = "single"
+
+    def completed(self, **_defaults: Any) -> FullRecipe:
+        """Return this: nothing is left open."""
+        return self
 
     @property
     def patience(self) -> int:

@@ -42,7 +42,7 @@ from pottsattn.fitting.masked.verdict import judge
 from pottsattn.fitting.penalty import Penalty, Ridge, penalty_or_ridge
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.training_record import TrainingRecord
-from pottsattn.training.recipe import Recipe
+from pottsattn.training.recipe import FullRecipe, Recipe
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import choose_device, join_workers, limit_threads
 
@@ -56,6 +56,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "clip_norm": 1.0,
     },
 }
+FULL_BATCH_STEPS = 10_000  # of lbfgs, which ends at the optimum: a bound
 Sequences = SequenceDataset | SequenceFile
 
 
@@ -100,7 +101,8 @@ def train_masked(  # type: ignore[misc]
         What is masked. If left out, every site of every sequence is predicted from all the others,
         for a transformer one site.
     recipe
-        How it is trained: `Recipe()` if left out.
+        How it is trained: `Recipe()` if left out. An objective that stays the same is then
+        minimized to its optimum.
     validation
         Held-out sequences: their loss is recorded along the training.
     rng
@@ -122,11 +124,12 @@ def train_masked(  # type: ignore[misc]
     FitResult or NetworkFit
         With a history; `NetworkFit` for a transformer, which has no couplings, and whose history
         has the loss of at most 2000 training sequences, for which it takes L passes, and that in
-        the last fifth only. `converged`: the objective on the full training data changed by less
-        than 1e-5 nats per site over the last fifth of at least 50 steps and, where the problem is
-        convex, is at most 1e-3 above its minimum by the bound of convexity (lbfgs: 1e-6); or the
-        held-out loss, once it had fallen, ended the training. Interrupted by Ctrl-C: what was
-        learned so far, not converged.
+        the last fifth only. `converged`: by lbfgs, at the optimum, to 1e-6 nats per site where it
+        is convex, else where as many steps again would gain at most 1e-5 (docs/limits.md); by adam,
+        the objective on the full training data changed by less than 1e-5 nats per site over the
+        last fifth of at least 50 steps and, where the problem is convex, is at most 1e-3 above its
+        minimum by the bound of convexity; or the held-out loss, once it had fallen, ended the
+        training. Interrupted by Ctrl-C: what was learned so far, not converged.
 
     Raises
     ------
@@ -161,7 +164,7 @@ def train_masked(  # type: ignore[misc]
     _check_size(network, data)
     _check_gaps(network, data, held_out)
     masks = _bound(masking or Masking(), network, data, seed)
-    steps = (recipe or Recipe()).completed(**DEFAULTS[method])
+    steps = _completed(recipe or Recipe(), method, masks, dataset)
     penalty = _penalty(network, dataset, masks, ridge, penalty, steps.weight_decay)
     chosen = choose_device(device)
     is_double = steps.precision == "double"
@@ -203,6 +206,7 @@ def train_masked(  # type: ignore[misc]
         "penalty": penalty,
         "gradient_norm": numbers.gradient_norm,
         "optimality_gap": numbers.optimality_gap,
+        "estimated_gap": numbers.estimated_gap,
         "n_evaluations": training.n_evaluations,
         "n_parameters": network.n_parameters,
         "seconds": ended.earlier_seconds + watch.seconds,
@@ -254,6 +258,17 @@ def _check_gaps(network: Network, data: TrainingData, held_out: TrainingData | N
             "ignored gaps with a learned color similarity need fields: without them it carries "
             "fields, which a gap would switch off; use fields learned"
         )
+
+
+def _completed(recipe: Recipe, method: str, masks: BoundMasking, dataset: Sequences) -> FullRecipe:
+    """Return the recipe with what it leaves open: an objective that stays the same is minimized."""
+    stays = masks.masks_all_sites or masks.mask_mode == "static"
+    solves = stays and method == "attention" and isinstance(dataset, SequenceDataset)
+    optimizer = recipe.optimizer or ("lbfgs" if solves and not recipe.asks_for_adam else "adam")
+    defaults = DEFAULTS[method] | {"optimizer": optimizer}
+    if optimizer == "lbfgs":
+        defaults["max_steps"] = FULL_BATCH_STEPS
+    return recipe.completed(**defaults)
 
 
 def _bound(masking: Masking, network: Network, data: TrainingData, seed: int) -> BoundMasking:

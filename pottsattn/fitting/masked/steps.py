@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from pottsattn._core.validate import InputError
 from pottsattn.fitting.masked.attention import FactoredAttention
+from pottsattn.fitting.masked.full_batch import FullBatch
 from pottsattn.fitting.masked.masking import BoundMasking, MaskedBatch
-from pottsattn.fitting.masked.objective import EVALUATION_BATCH, Objective, mean_loss
+from pottsattn.fitting.masked.objective import EVALUATION_BATCH, Network, Objective, mean_loss
 from pottsattn.fitting.masked.training_data import TrainingData
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.record import History
@@ -33,8 +34,6 @@ ENTRIES = 50  # of the history, evenly spaced in the logarithm of the step
 EVALUATION_SHARE = 0.2  # of the work of the training, that goes into its history at most
 FEWEST_ENTRIES = 6
 SAMPLED = 2000  # training sequences on which a transformer is judged, in L passes each
-STILL = 1e-12  # nats per site: a full-batch step that changes less has come to rest
-RESTS = 3  # such steps in a row
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,18 @@ class FinalNumbers:
     gradient_norm, optimality_gap : float
         Of what was minimized; NaN for fresh masks of a fraction of the sites, whose objective is an
         average over masks, and for transformers.
+    largest : float
+        Entry of that gradient.
+    estimated_gap : float
+        By the curvature that L-BFGS saw.
     """
 
     objective: float
     train_loss: float
     gradient_norm: float
     optimality_gap: float
+    largest: float = math.nan
+    estimated_gap: float = math.nan
 
 
 class Training:
@@ -68,7 +73,7 @@ class Training:
     n_evaluations : int
         Of the objective of a batch: line searches take several a step.
     at_rest : bool
-        Full-batch steps that change nothing any more have ended it.
+        Full-batch steps have ended it: at the optimum, or where they change nothing any more.
     stopped_early : bool
         The held-out loss has ended it.
     best : tuple of int and float
@@ -97,7 +102,6 @@ class Training:
         self.at_rest = self.stopped_early = False
         self.best: tuple[int, float] = (0, math.inf)
         self._best_state: dict[str, Tensor] = {}
-        self._rests, self._last_objective = 0, math.inf
         self._entries: list[tuple[float, ...]] = []
         self._no_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self._losses, self._n_losses = self._no_loss, 0  # on the device, which is not waited for
@@ -127,8 +131,11 @@ class Training:
                 f"a mask_fraction of {masking.mask_fraction} hides no site of these data in "
                 f"{recipe.max_steps} steps; raise it, or masks"
             )
+        if recipe.precision == "mixed" and workers.count > 1:  # a module is shared in one precision
+            network.double()
+            self.dtype = torch.float64
         self._wrapped = workers.wrap(objective)
-        self._optimizer = _optimizer(network, recipe)
+        self._optimizer: torch.optim.Optimizer | FullBatch = self._new_optimizer()
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._recorded = self._entry_steps()
         self.numbers: FinalNumbers
@@ -155,6 +162,11 @@ class Training:
         """Whether it has ended before its last step."""
         return self.at_rest or self.stopped_early
 
+    @property
+    def full_batch(self) -> FullBatch | None:
+        """The optimizer, if it takes steps on all data."""
+        return self._optimizer if isinstance(self._optimizer, FullBatch) else None
+
     def history(self) -> History:
         """Return the losses so far."""
         return History(*np.array(self._entries).T)
@@ -171,13 +183,15 @@ class Training:
             "losses": [float(self._losses), self._n_losses],
             "best": self.best,
             "best_state": self._best_state,
-            "rest": [self._rests, self._last_objective],
             "is_over": [self.at_rest, self.stopped_early],
+            "is_double": self.dtype is torch.float64,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the training up where `state` left it."""
         self.done, self.n_evaluations = state["done"], state["n_evaluations"]
+        if state["is_double"] and self.dtype is not torch.float64:
+            self._go_double()
         self.objective.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._entries = [tuple(entry) for entry in state["entries"]]
@@ -185,7 +199,6 @@ class Training:
         losses, self._n_losses = state["losses"]
         self._losses = self._no_loss + losses
         self.best, self._best_state = tuple(state["best"]), state["best_state"]
-        self._rests, self._last_objective = state["rest"]
         self.at_rest, self.stopped_early = state["is_over"]
 
     def full_batches(self) -> Iterator[MaskedBatch]:
@@ -217,23 +230,42 @@ class Training:
 
     def _step(self) -> None:
         started = time.perf_counter()
-        for group in self._optimizer.param_groups:
-            if not self._is_full:
+        if isinstance(self._optimizer, FullBatch):
+            self._optimizer.step()
+            if self._optimizer.at_rest and self.recipe.precision == "mixed" and self._is_single:
+                self._go_double()
+            else:
+                self.at_rest = self._optimizer.at_rest
+        else:
+            for group in self._optimizer.param_groups:
                 group["lr"] = self.recipe.rate(self.done)
-        before = self.n_evaluations
-        value = self._optimizer.step(self._evaluate)  # type: ignore[arg-type]
+            self._optimizer.step(self._evaluate)  # type: ignore[arg-type]
         self.done += 1
-        if self._is_full:
-            change = abs(self._last_objective - float(value)) / self.data.length
-            is_still = change <= STILL * max(1.0, abs(float(value)) / self.data.length)
-            self._rests = self._rests + 1 if is_still or self.n_evaluations == before else 0
-            self._last_objective = float(value)
-            self.at_rest = self._rests >= RESTS
         self._seconds += time.perf_counter() - started
+
+    @property
+    def _is_single(self) -> bool:
+        return self.dtype is torch.float32
+
+    def _go_double(self) -> None:
+        """Go on in double precision: single precision has gone as far as it goes."""
+        before = self.full_batch
+        self.objective.network.double()
+        self.dtype, self._kept_batches = torch.float64, []
+        self._wrapped = self.workers.wrap(self.objective)
+        self._optimizer = self._new_optimizer(before)
+
+    def _new_optimizer(self, before: FullBatch | None = None) -> torch.optim.Optimizer | FullBatch:
+        network, penalty = self.objective.network, self.objective.penalty
+        if not self._is_full:
+            return _adam(network, self.recipe)
+        shown = self.data.frequencies() * (1.0 - (self.masking.mask_fraction or 0.0))
+        strength = strong_convexity(network, penalty)
+        return FullBatch(network, self._evaluate, shown, penalty, strength, before)
 
     def _evaluate(self) -> Tensor:
         """Return the objective of the batch of this step; its gradient is left in the network."""
-        self._optimizer.zero_grad()
+        self.objective.network.zero_grad()
         batches = self._kept_batches or list(self._micro_batches())
         if self._repeats:
             self._kept_batches = batches
@@ -335,6 +367,13 @@ class Training:
         return {*found.round().astype(int).tolist(), *self._judged()}
 
 
+def strong_convexity(network: Network, penalty: Penalty) -> float | None:
+    """Return the l2 that every parameter has at least, or None where nothing is convex."""
+    if not isinstance(network, FactoredAttention) or not network.is_convex:
+        return None
+    return min([penalty.couplings_l2] + [penalty.fields_l2] * network.learns_fields)
+
+
 def final_numbers(training: Training) -> FinalNumbers:
     """Return objective, loss and gradient of the network that a training ends with."""
     objective, data, masking = training.objective, training.data, training.masking
@@ -346,15 +385,18 @@ def final_numbers(training: Training) -> FinalNumbers:
     is_average = masking.mask_mode == "fresh" and masking.mask_fraction is not None
     if not isinstance(network, FactoredAttention) or is_average:
         return FinalNumbers(total, loss, math.nan, math.nan)
+    estimate = math.nan if training.full_batch is None else training.full_batch.estimated_gap()
     network.zero_grad()
     for batch in training.full_batches():
         (data.length * objective.loss(batch)).backward()
     term_here = objective.penalty_term() / training.workers.count
     term_here.backward()  # type: ignore[no-untyped-call]
     squares = torch.zeros(data.length, dtype=torch.float64, device=training.device)
+    largest = 0.0
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
         gradient = training.workers.add_tensor(parameter.grad.double())
+        largest = max(largest, float(gradient.abs().max()))
         if name in ("interactions", "scores"):
             squares += (gradient**2).sum(dim=(0, 2))
         elif name == "fields":
@@ -362,25 +404,18 @@ def final_numbers(training: Training) -> FinalNumbers:
         else:
             squares += (gradient**2).sum()
     network.zero_grad()
-    norm = float(squares.max().sqrt())
-    return FinalNumbers(total, loss, norm, _gap(network, squares, objective.penalty))
+    norm, strength, gap = (
+        float(squares.max().sqrt()),
+        strong_convexity(network, objective.penalty),
+        math.nan,
+    )
+    if strength:  # by strong convexity per site: |gradient|^2 / (4 l2)
+        worst = squares.mean() if network.symmetric else squares.max()  # rows are separate problems
+        gap = float(worst) / (4.0 * strength)
+    return FinalNumbers(total, loss, norm, gap, largest, estimate)
 
 
-def _gap(network: FactoredAttention, squares: torch.Tensor, penalty: Penalty) -> float:
-    """Return the bound of strong convexity per site: |gradient|^2 / (4 l2)."""
-    strength = min([penalty.couplings_l2] + [penalty.fields_l2] * network.learns_fields)
-    if not network.is_convex or strength == 0.0:
-        return math.nan
-    worst = squares.mean() if network.symmetric else squares.max()  # rows are separate problems
-    return float(worst) / (4.0 * strength)
-
-
-def _optimizer(network: nn.Module, recipe: FullRecipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "lbfgs":
-        return torch.optim.LBFGS(
-            network.parameters(), lr=1.0, max_iter=1, max_eval=25, history_size=20,
-            tolerance_grad=0.0, tolerance_change=0.0, line_search_fn="strong_wolfe",
-        )  # fmt: skip
+def _adam(network: nn.Module, recipe: FullRecipe) -> torch.optim.Optimizer:
     # Small batches of few masked sites: older squares of gradients than these tell nothing.
     betas = (0.9, 0.999) if isinstance(network, FactoredAttention) else (0.9, 0.99)
     options: dict[str, Any] = {"lr": recipe.rate(0), "betas": betas}

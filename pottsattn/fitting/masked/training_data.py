@@ -17,6 +17,8 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.data.torch_data import ChunkShuffle, TorchSequences
 
+COUNTED = 4096  # sequences at a time
+
 
 class TrainingData:
     """Weighted sequences by their numbers.
@@ -59,6 +61,15 @@ class TrainingData:
         end = self.n_sequences if n_sequences is None else min(n_sequences, self.n_sequences)
         for start in range(0, end, n_rows):
             yield np.arange(start, min(start + n_rows, end))
+
+    def frequencies(self) -> NDArray[np.float64]:
+        """Return how often every state is seen at its site, shape (length, n_states)."""
+        counts = np.zeros((self.length, self.n_states + 1))
+        sites = np.arange(self.length)
+        for numbers in self.blocks(COUNTED):
+            rows, weights = self.rows(numbers), self.weights[numbers, None]
+            np.add.at(counts, (sites[None, :], rows), np.broadcast_to(weights, rows.shape))
+        return counts[:, : self.n_states] / self.n_sequences
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """Return the numbers of all sequences in the order of an epoch.

@@ -17,6 +17,7 @@ from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.existence import missing_optimum, never_seen
 from pottsattn.fitting.masked.attention import FactoredAttention
+from pottsattn.fitting.masked.full_batch_verdict import judge_full_batch, missing_optimum_of_masks
 from pottsattn.fitting.masked.steps import Training
 
 FEWEST_STEPS = 50  # fewer say nothing about convergence: the window is then a few tiny steps
@@ -26,7 +27,7 @@ def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdic
     """Return the verdict on a training that has finished, uninterrupted."""
     if why := _runs_away(training, dataset):
         return at_infinity(why)
-    recipe, history, numbers = training.recipe, training.history(), training.numbers
+    recipe, history = training.recipe, training.history()
     step, loss = training.best
     if training.stopped_early or (recipe.stop_early and training.at_rest and step < training.done):
         if step == 0:
@@ -40,15 +41,13 @@ def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdic
             f"the held-out loss was least at step {step}, {loss:.4f} nats, and did not fall for "
             f"{training.done - step} steps: parameters of that step",
         )
+    if training.full_batch is not None:
+        return judge_full_batch(training, training.full_batch)
     more = "raise max_steps"
     if not training.masking.masks_all_sites and training.masking.mask_mode == "fresh":
         more += " or masks"
     start = (recipe.max_steps - recipe.patience) / training.steps_per_epoch
     before = int(np.searchsorted(history.epochs, start))
-    is_least = recipe.optimizer == "lbfgs" and numbers.optimality_gap <= TOLERANCES.gap
-    if training.at_rest or is_least:
-        rested = "the objective came to rest after" if training.at_rest else "at the optimum after"
-        return _judge_gap(training, dataset, f"{rested} {training.done} steps", more)
     fall = float(history.objective[before] - history.objective[-1])
     epochs = history.epochs[-1] - history.epochs[before]
     if not math.isfinite(fall):
@@ -67,19 +66,19 @@ def _judge_gap(
     training: Training, dataset: SequenceDataset | SequenceFile, text: str, more: str
 ) -> Verdict:
     """Return the verdict on a training that stands still."""
-    recipe, numbers, network = training.recipe, training.numbers, training.objective.network
-    gap, norm, is_full = numbers.optimality_gap, numbers.gradient_norm, recipe.optimizer == "lbfgs"
+    numbers, network = training.numbers, training.objective.network
+    gap, norm = numbers.optimality_gap, numbers.gradient_norm
     if math.isfinite(gap):
-        most = TOLERANCES.gap if is_full else TOLERANCES.random_gap
+        most = TOLERANCES.random_gap
         text += f"; at most {gap:.1e} nats per site above the minimum"
         if gap > most:
             text, more = f"{text}, expected {most:.0e}", f"{more}, learning_rate or the penalty"
         return Verdict(gap <= most, text, more, gap, "bound", norm)
     is_convex = isinstance(network, FactoredAttention) and network.is_convex
-    if is_convex and not is_full and not math.isnan(norm):
+    if is_convex and not math.isnan(norm):
         text += "; without a penalty nothing bounds the distance to the minimum"
         return Verdict(False, text, "use the optimizer lbfgs, or a penalty", gradient_norm=norm)
-    if not is_full and (why := _learned_nothing(training, dataset)):
+    if why := _learned_nothing(training, dataset):
         return Verdict(False, f"{text}, but {why}", "raise learning_rate", gradient_norm=norm)
     return Verdict(True, text, gradient_norm=norm)
 
@@ -102,6 +101,8 @@ def _runs_away(training: Training, dataset: SequenceDataset | SequenceFile) -> s
     network, penalty = training.objective.network, training.objective.penalty
     if not isinstance(network, FactoredAttention) or isinstance(dataset, SequenceFile):
         return None
+    if training.masking.mask_mode == "static":
+        return missing_optimum_of_masks(training)
     has_one_site_masks = training.masking.mask_fraction is None
     can_grow = network.attention == "free" or network.learns_similarity
     if has_one_site_masks and can_grow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 from pottsattn._core.validate import InputError, check_kind
@@ -13,7 +13,7 @@ from pottsattn.fitting.methods import SOLVED
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
-from pottsattn.training.recipe import Recipe
+from pottsattn.training.recipe import OF_ADAM, Recipe
 
 LOOSE_GAP = 1e-3  # nats per site: scores of pairs then move far less than between bootstrap samples
 
@@ -79,10 +79,18 @@ def refit(
         AttentionConfig.of_record(config),
         penalty=fit.penalty,
         masking=Masking(**_known(Masking, config)),
-        recipe=replace(Recipe(**_known(Recipe, config)), stop_early=False),  # no held-out data
+        recipe=_recipe(config),
         rng=int(config["seed"] % 2**63),
         n_threads=n_threads,
     )
+
+
+def _recipe(config: dict[str, Any]) -> Recipe:
+    """Return the recipe on record, without held-out data to stop by."""
+    known = _known(Recipe, config) | {"stop_early": False}
+    if known.get("optimizer") == "lbfgs":  # what a record says of Adam was of no effect
+        known = {name: value for name, value in known.items() if name not in OF_ADAM}
+    return Recipe(**known)
 
 
 def _known(kind: type, config: dict[str, Any]) -> dict[str, Any]:

@@ -276,8 +276,8 @@ class _Fits:
         length, n_sequences = self.train.length, self.train.n_sequences
         batch_size = max(1, min(1024, n_sequences // 2))
         rate = 0.1 if self.start is None else 0.02  # not out of the basin that all start in
-        way = Recipe(max_steps=FIRST_STEPS, learning_rate=rate, batch_size=batch_size)
-        rest = Recipe(max_steps=LAST_STEPS, learning_rate=0.01, batch_size=batch_size)
+        way = Recipe("adam", FIRST_STEPS, learning_rate=rate, batch_size=batch_size)
+        rest = Recipe("adam", LAST_STEPS, learning_rate=0.01, batch_size=batch_size)
         ridge = Ridge(self.ridge)
         phases = (Masking(max(1, length // 4)), way, ridge), (Masking(length), rest, ridge)
         fit = self._train(self._layer(self.start), *phases)
@@ -294,7 +294,7 @@ class _Fits:
         kept = Masking(min(MAX_PATTERNS, 2 * n_masks), fraction, "static")
         way = Recipe("lbfgs", FRESH_STEPS[0], precision="single")
         rest = Recipe(
-            max_steps=FRESH_STEPS[1], batch_size=self.train.n_sequences, learning_rate=FRESH_RATE
+            "adam", FRESH_STEPS[1], batch_size=self.train.n_sequences, learning_rate=FRESH_RATE
         )
         # Masks that are kept stand for fresh ones: the penalty is that of all sites.
         fresh = Masking(n_masks, fraction)

@@ -102,7 +102,7 @@ def _fit(task: FitTask, train: SequenceDataset) -> FitResult:
         )
     changes = task.mask_fraction is not None and task.mask_mode == "fresh"
     # An objective that stays the same is minimized to its optimum.
-    recipe = Recipe(max_steps=task.max_steps) if changes else Recipe("lbfgs", FULL_BATCH_STEPS)
+    recipe = Recipe("adam", task.max_steps) if changes else Recipe("lbfgs", FULL_BATCH_STEPS)
     return train_masked(
         train,
         AttentionConfig(fields="none"),

@@ -21,7 +21,7 @@ RUNS = {  # batches of an odd number of sequences, which two processes cannot sh
     "attention": "--method attention --max-steps 60 --masks 2 --batch-size 99 --accumulate 2 "
     "--precision double",
     "static": "--method attention --max-steps 60 --mask-fraction 0.3 --masks 2 "
-    "--mask-mode static --optimizer lbfgs --heads 2",
+    "--mask-mode static --optimizer lbfgs --heads 2 --precision double",
     "transformer": "--method transformer --max-steps 30 --layers 2 --width 16 --validation data.h5",
 }
 

@@ -32,16 +32,19 @@ from pottsattn.sampling.sampler import sample
 LENGTH, N_STATES = 6, 3
 SLOW = 1.0  # seconds, more than ten steps take
 RUNS = {  # of ten steps; batches are such that an epoch has five
-    "all sites": {},
+    "all sites": {"optimizer": "adam"},
     "parts of a batch": {"accumulate": 3},
     "two fresh masks": {"masks": 2, "batch_size": 12},
     "fraction": {"mask_fraction": 0.3, "batch_size": 12, "hidden_as": "bert"},
     "static": {"mask_fraction": 0.3, "masks": 3, "mask_mode": "static", "batch_size": 12},
     "heads": {"n_heads": 2, "color_similarity": "learned", "batch_size": 12, "warmup_steps": 4},
-    "softmax": {"attention": "softmax", "head_dimension": 2},
+    "softmax": {"attention": "softmax", "head_dimension": 2, "optimizer": "adam"},
     "lbfgs": {"optimizer": "lbfgs", "ridge": 0.01},
     "lbfgs in parts": {"optimizer": "lbfgs", "ridge": 0.01, "batch_size": 12},
     "lbfgs static": {"optimizer": "lbfgs", "masks": 2, "mask_mode": "static", "ridge": 0.01},
+    "lbfgs heads": {"n_heads": 2, "color_similarity": "learned", "max_steps": 20},
+    "lbfgs softmax": {"attention": "softmax", "color_similarity": "learned", "max_steps": 20},
+    "transformer, lbfgs": {"optimizer": "lbfgs", "masks": LENGTH},
     "bfloat16": {"precision": "bfloat16", "batch_size": 12},
     "transformer": {"batch_size": 12, "masks": 2},
     "transformer, fraction": {"batch_size": 12, "mask_fraction": 0.3, "weight_decay": 0.1},
@@ -110,12 +113,14 @@ def assert_same_bits(fit, expected) -> None:
 def test_killed_runs_end_with_the_same_bits(name, data, tmp_path):
     expected = train(data, name)
     path = tmp_path / "fit.h5"
-    for step in (1, 2, 7):  # the first one before anything was saved; 7 in the middle of an epoch
+    # The first one before anything was saved; 7 in the middle of an epoch; 17 past a metric.
+    steps = (1, 2, 7, 17)[: 3 + (RUNS[name].get("max_steps", 10) > 17)]
+    for step in steps:
         with pytest.raises(Killed):
             train(data, name, checkpoint=path, progress=kill(step))
         assert os.path.exists(f"{path}.partial") == (step > 1)
     fit = train(data, name, checkpoint=path)
-    assert fit.resumed_from == 6
+    assert fit.resumed_from == steps[-1] - 1
     assert expected.resumed_from is None
     assert_same_bits(fit, expected)
     assert os.listdir(tmp_path) == []

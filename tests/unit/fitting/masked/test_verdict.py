@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pottsattn import ConvergenceWarning, SequenceDataset, train_masked
-from pottsattn.fitting.masked.settings import AttentionConfig
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.model.ensembles import sk_potts
@@ -31,7 +31,7 @@ def separable() -> SequenceDataset:
     return SequenceDataset(sequences, 3)
 
 
-@pytest.mark.parametrize("recipe", [Recipe("lbfgs", 400), Recipe(max_steps=400)], ids=str)
+@pytest.mark.parametrize("recipe", [None, Recipe("lbfgs", 400), Recipe("adam", 400)], ids=str)
 @pytest.mark.parametrize("fields", ["none", "learned"])
 def test_an_optimum_at_infinity_is_named(separable, recipe, fields):
     layer = AttentionConfig(fields=fields)
@@ -53,9 +53,19 @@ def test_a_state_that_never_occurs_is_named(data, attention):
     assert kept.converged
 
 
+@pytest.mark.parametrize("masking", [Masking(1, None, "static"), Masking(1, 0.4, "static")])
+def test_masks_that_are_kept_may_leave_no_optimum(data, masking):
+    few = SequenceDataset(data.sequences[:3], 3)
+    with pytest.warns(ConvergenceWarning, match="separable at site . .* at infinity; give a"):
+        train_masked(few, masking=masking, penalty=Penalty(0.0, 0.1), rng=0)
+    with pytest.warns(ConvergenceWarning, match="never occurs at site . and fields_l2 is 0"):
+        train_masked(few, masking=masking, penalty=Penalty(0.1, 0.0), rng=0)
+    assert train_masked(few, masking=masking, penalty=Penalty(0.1, 0.1), rng=0).converged
+
+
 def test_without_a_bound_adam_proves_nothing(data):
     with pytest.warns(ConvergenceWarning, match="nothing bounds the distance .*; use the optim"):
-        train_masked(data, penalty=FREE, recipe=Recipe(max_steps=400), rng=0)
+        train_masked(data, penalty=FREE, recipe=Recipe("adam", 400), rng=0)
     assert train_masked(data, penalty=FREE, recipe=Recipe("lbfgs", 400), rng=0).converged
 
 
