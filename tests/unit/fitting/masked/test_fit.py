@@ -51,6 +51,41 @@ def test_optimum_is_that_of_pseudolikelihood(fields, recipe, within, data):
     assert trained.optimality_gap < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("options", "optimizer"),
+    [
+        ({}, "lbfgs"),
+        ({"masks": 10}, "lbfgs"),
+        ({"masks": 2, "mask_mode": "static"}, "lbfgs"),
+        ({"mask_fraction": 0.3, "mask_mode": "static"}, "lbfgs"),
+        ({"color_similarity": "learned", "n_heads": 2}, "lbfgs"),
+        ({"masks": 2}, "adam"),
+        ({"mask_fraction": 0.3}, "adam"),
+        ({"batch_size": 100}, "adam"),
+        ({"learning_rate": 0.1}, "adam"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pottsattn.ConvergenceWarning")
+def test_an_objective_that_stays_the_same_is_minimized(options, optimizer, data):
+    fit = train_masked(data, **as_training(ridge=0.5, max_steps=2, rng=0, **options))
+    assert fit.config["optimizer"] == optimizer
+
+
+@pytest.mark.filterwarnings("ignore::pottsattn.ConvergenceWarning")
+@pytest.mark.parametrize("options", [{"n_heads": 3}, {"n_heads": 8}, {"attention": "softmax"}])
+def test_what_has_settled_gains_no_more(options, data, monkeypatch):
+    """Twice the steps, from the same start."""
+    options = {"ridge": 0.2, "color_similarity": "learned", "rng": 0, **options}
+    fit = train_masked(data, **as_training(**options))
+    assert fit.converged
+    assert fit.message.startswith("at a stationary point after")
+    assert fit.estimated_gap < 1e-8
+    monkeypatch.setattr("pottsattn.fitting.settling.AIM", 0.0)
+    further = train_masked(data, **as_training(max_steps=2 * fit.n_evaluations, **options))
+    assert further.n_evaluations > fit.n_evaluations
+    assert 0.0 <= (fit.objective - further.objective) / data.length + 1e-9 < 1e-5
+
+
 @pytest.mark.parametrize("options", [{}, {"fields": "none"}, {"batch_size": 70}])
 def test_lbfgs_reaches_it_to_rounding(options, data):
     trained = train_masked(data, **as_training(ridge=0.5, optimizer="lbfgs", rng=0, **options))
