@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from pottsattn._core.threads import run_in_threads
 from pottsattn.fitting.pseudolikelihood.coordinates import heads_metric, total_field_units
-from pottsattn.fitting.pseudolikelihood.joint_solver import descent_bytes
-from pottsattn.fitting.pseudolikelihood.lbfgs import Metric
+from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, Metric
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
 from pottsattn.fitting.pseudolikelihood.rows_full import (
     full_row_loss,
@@ -51,13 +50,13 @@ class HeadsProblem:
     def working_bytes(
         cls, length: int, n_states: int, n_sequences: int, n_threads: int, n_heads: int
     ) -> int:
-        """Return the bytes of the descent in single precision."""
+        """Return the bytes of the descent, which ends in double precision."""
         point = cls.point_size(length, n_states, n_heads)
         # Of a thread also blocks and their gradient once more, without padding.
-        row = full_row_working_bytes(length, n_states, n_sequences, np.float32)
-        row += 2 * 4 * length * n_states**2
-        of_similarity = 4 * length * n_heads * n_states**2  # by site
-        return descent_bytes(point) + 4 * PARTS * point + n_threads * row + of_similarity
+        row = full_row_working_bytes(length, n_states, n_sequences, np.float64)
+        row += 2 * 8 * length * n_states**2
+        of_similarity = 8 * length * n_heads * n_states**2  # by site
+        return 8 * (VECTORS + PARTS) * point + n_threads * row + of_similarity
 
     def __init__(self, data: RowData, n_heads: int, n_threads: int) -> None:
         self.data, self.n_heads, self.n_threads = data, n_heads, n_threads
