@@ -39,7 +39,7 @@ from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.pseudolikelihood.solver import Solver
 
-TYPICAL = {"plm": 24, "symmetric": 26, "factored": 14, "heads": 80}  # heads: times the root of H
+TYPICAL = {"plm": 24, "symmetric": 26, "factored": 14, "heads": 200}  # heads: times the root of H
 WITHIN = {"plm": 3, "symmetric": 3, "factored": 3, "heads": 8, "mf": 3}  # factors
 NUMBERS, MOST_SITES = 1 << 20, 150  # couplings and sites of a pilot
 PLACES, FEW, MOST = 10_000_000, 32, 20_000  # sequences times pairs of sites of a pilot; sequences

@@ -73,6 +73,7 @@ class Descent:
         self.value, self.gradient = evaluate(start) if known is None else known
         self.n_evaluations, self.n_steps, self._n_idle = 1, 0, 0
         self._least = float(np.linalg.norm(self.gradient))
+        self._scale = 1.0  # of a step along the gradient
         self.is_done = False
         self._turn()
 
@@ -131,13 +132,14 @@ class Descent:
             "pairs": [list(pair) for pair in self._pairs],
             "counts": [self.n_evaluations, self.n_steps, self._n_idle],
             "least": self._least,
+            "scale": self._scale,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state, in which the start is known."""
         self._pairs.extend((change, bend, at) for change, bend, at in state["pairs"])
         self.n_evaluations, self.n_steps, self._n_idle = state["counts"]
-        self._least = state["least"]
+        self._least, self._scale = state["least"], state["scale"]
         self._turn()
 
     def _trial(self, step: float) -> tuple[Vector, float]:
@@ -179,26 +181,30 @@ class BoundedDescent(Descent):
     def _turn(self) -> None:
         at_bound = self._bounded & (self.x <= 0.0)
         free = ~(at_bound & (self.gradient > 0.0))
+        gradient = self.gradient * free
         pairs: deque[tuple[Vector, Vector, float]] = deque()
         for change, bend, _ in self._pairs:
             change, bend = change * free, bend * free
             curvature = float(change @ bend)
             if curvature > self._rounding * float(np.linalg.norm(change) * np.linalg.norm(bend)):
                 pairs.append((change, bend, curvature))
-        gradient = self.gradient * free
 
         def metric(vector: Vector) -> Vector:
             return vector if self._metric is None else self._metric(vector) * free
 
-        self._direction = _direction(gradient, pairs, metric)
-        self._direction[at_bound & (self._direction < 0.0)] = 0.0
-        self._slope = float(self._direction @ gradient)
-        if self._slope > 0.0:
+        if pairs:
+            _, bend, curvature = pairs[-1]
+            self._scale = curvature / float(bend @ bend)
+            direction = _direction(gradient, pairs, metric)
+            direction[at_bound & (direction < 0.0)] = 0.0
+            slope = float(direction @ gradient)
+        if not pairs or slope >= 0.0:
+            # What cuts a step off at the bound may turn it uphill, unless it is along the gradient.
             self._pairs.clear()
-            pairs.clear()
-            self._direction = _direction(gradient, pairs, metric)
-            self._slope = float(self._direction @ gradient)
-        self.decrement = -0.5 * self._slope if pairs else np.inf
+            direction = -gradient.dtype.type(self._scale) * gradient
+            slope = float(direction @ gradient)
+        self._direction, self._slope = direction, slope
+        self.decrement = -0.5 * slope if self._pairs else np.inf
 
 
 def descend(

@@ -293,7 +293,7 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{TRAIN} --optimizer sgd", "optimizer must be one of adam, lbfgs"),
         (f"{TRAIN} --optimizer lbfgs --masks 2", "lbfgs needs an objective that stays the same"),
         (f"{TRAIN} --schedule step", "schedule must be one of cosine, constant"),
-        (f"{TRAIN} --precision half", "precision must be one of single, double, bfloat16"),
+        (f"{TRAIN} --precision half", "precision must be one of single, double, mixed, bfloat16"),
         (f"{TRAIN} --batch-size 0", "--batch-size must be at least 1"),
         (f"{TRAIN} --accumulate 0", "accumulate must be at least 1"),
         (f"{TRAIN} --warmup-steps -1", "--warmup-steps must be at least 0"),
@@ -582,7 +582,7 @@ def test_interrupt_is_130_and_keeps_what_was_trained(method, folder, monkeypatch
     fit = FitResult.load(out)
     assert fit.interrupted
     assert not fit.converged
-    done = {"plm": "interrupted: 3 of 8 sites", "attention": "interrupted at step 3 of 300"}
+    done = {"plm": "interrupted: 3 of 8 sites", "attention": "interrupted at step 3 of 10000"}
     assert fit.message.startswith(done[method])
     partial = {f"{out}.partial"} if method == "attention" else set()
     assert snapshot(folder).keys() - before.keys() == {out} | partial
