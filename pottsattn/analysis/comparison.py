@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
+from pottsattn._core.verdict import stated
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.losses import mean_and_error, sequence_losses
 from pottsattn.fitting.masked.network_fit import NetworkFit
@@ -88,7 +89,7 @@ class Comparison:
                 + (_paired(fit.excess, fit.excess_error) if shows_excess else "")
                 + (_paired(fit.difference, fit.difference_error) if len(self.fits) > 1 else "")
                 + ("" if fit.gap_policy == "state" else "  gaps left out")
-                + ("" if fit.converged else "  NOT converged")
+                + ("" if fit.converged else f"  {stated(False)}")
                 + (
                     f"  TRAINED on {_percent(fit.test_overlap)} of the test sequences"
                     if fit.test_overlap > 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pottsattn._core.validate import GAP_POLICIES, InputError, check_choice
+from pottsattn._core.verdict import stated
 from pottsattn.cli._fit_solved import solve, solve_at_chosen_ridge, solve_mean_field
 from pottsattn.cli._fit_trained import NETWORK_TEXTS, train, with_gap_policy
 from pottsattn.cli._options import add_options, given, option_of
@@ -251,7 +252,7 @@ def _text(arguments: argparse.Namespace, fit: FitResult | NetworkFit) -> str:
     )
     resumed = "" if fit.resumed_from is None else f", resumed from step {fit.resumed_from}"
     return (
-        f"{arguments.out}: {fit.method}, {'converged' if fit.converged else 'NOT converged'}: "
+        f"{arguments.out}: {fit.method}, {stated(fit.converged)}: "
         f"{fit.message}\n"
         f"training loss {fit.train_loss:.4f} nats per masked site, objective {fit.objective:.6g} "
         f"nats over sites, {fit.n_parameters} parameters, {fit.seconds:.1f} s{compiled}{resumed}"

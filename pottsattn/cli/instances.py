@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn._core.machine import worker_rank
 from pottsattn._core.validate import InputError
+from pottsattn._core.verdict import stated
 from pottsattn.cli._options import add_options, given
 from pottsattn.cli._shell import (
     DONE,
@@ -204,5 +205,5 @@ def _text(path: str, run: InstanceRun) -> str:
         f"{'chance':12}{run.chance:9.3f}",
     ]
     text = "\n".join(lines).replace(" nan", "   -")
-    state = run.message if run.converged else f"NOT converged: {run.message}"
+    state = run.message if run.converged else stated(False, run.message)
     return f"{text}\n{path}: {state}, {run.seconds:.0f} s"

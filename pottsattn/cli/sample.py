@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pottsattn._core.verdict import stated
 from pottsattn.cli._shell import (
     DONE,
     NOT_CONVERGED,
@@ -192,7 +193,7 @@ def _describe(result: SampleResult, arguments: argparse.Namespace) -> str:
             f"{ladder.n_round_trips} round trips"
         )
     if not result.converged:
-        lines.append(f"NOT converged: {result.message}")
+        lines.append(stated(False, result.message))
     lines.append(
         f"{result.kernel}, {result.updates_per_second / 1e6:.1f} million updates per second, "
         f"{result.seconds:.1f} s"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pottsattn._core.display import html_table
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
+from pottsattn._core.verdict import stated
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.training_record import TrainingRecord
@@ -200,7 +201,7 @@ class FitRecord:
         return html_table(type(self).__name__, self.to_dict())
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else f"NOT converged: {self.message}"
+        state = stated(self.converged, self.message)
         return (
             f"{type(self).__name__}({self.method}, length={self.length}, n_states={self.n_states}, "
             f"{state}, train_loss={self.train_loss:.4f} nats, |grad|={self.gradient_norm:.1e})"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pottsattn._core.display import html_table
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
 from pottsattn._core.validate import InputError
+from pottsattn._core.verdict import stated
 from pottsattn.instances.probes import ProbeScores
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class InstanceRun:
     mixture : PottsMixture or None
         The truth, if known.
     converged : bool
-        All steps were taken, and the vectors of different instances differ.
+        As the training of the encoder is judged (`pottsattn.instances.verdict`).
     message : str
     collapsed, interrupted : bool
     resumed_from : int or None
@@ -212,7 +213,7 @@ class InstanceRun:
         return run
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else f"NOT converged: {self.message}"
+        state = stated(self.converged, self.message)
         return (
             f"InstanceRun({self.source}, linear probe {self.scores.linear_probe:.3f} "
             f"(chance {self.chance:.3f}), feature std {self.scores.feature_std:.3f}, {state})"

@@ -18,7 +18,6 @@ import copy
 import hashlib
 import math
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -32,11 +31,11 @@ from torch import Tensor
 from pottsattn._core.checkpoint import CheckpointLike
 from pottsattn._core.display import Progress
 from pottsattn._core.validate import (
-    ConvergenceWarning,
     InputError,
     check_generator,
     check_sequences,
 )
+from pottsattn._core.verdict import Verdict, stated
 from pottsattn.instances.encoder import Encoder
 from pottsattn.instances.losses import byol, infonce
 from pottsattn.instances.masks import n_visible, visible_tokens
@@ -44,6 +43,7 @@ from pottsattn.instances.projection_heads import make_predictor, make_projector
 from pottsattn.instances.result import EncoderHistory
 from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig, TrainingConfig
 from pottsattn.instances.steps import EncoderObjective, EncoderTraining
+from pottsattn.instances.verdict import judge
 from pottsattn.training.steps import take_steps
 from pottsattn.training.workers import Workers, choose_device, join_workers, limit_threads
 
@@ -62,7 +62,8 @@ class TrainedEncoder:
     config : dict
         Sizes and settings, with the seed.
     converged : bool
-        All steps were taken, and the vectors of different instances differ.
+        See `pottsattn.instances.verdict`: all steps taken, the loss below that of the start and
+        no longer falling as if the training had only begun, vectors that differ.
     message : str
     collapsed, interrupted : bool
         What went wrong otherwise.
@@ -82,7 +83,7 @@ class TrainedEncoder:
     seconds: float
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else f"NOT converged: {self.message}"
+        state = stated(self.converged, self.message)
         spread = self.history.feature_std[-1]
         return f"TrainedEncoder({self.history.steps[-1]} steps, feature std {spread:.3f}, {state})"
 
@@ -204,7 +205,8 @@ def pretrain(
     -------
     TrainedEncoder
         Not converged if the representation has collapsed (feature spread below 0.05 and half of
-        that at the start) or diverged, or if Ctrl-C has ended it.
+        that at the start) or diverged, if the loss did not fall or fell to the end as if the
+        training had only begun, or if Ctrl-C has ended it.
 
     Raises
     ------
@@ -216,7 +218,7 @@ def pretrain(
     UserWarning
         The representation has collapsed; once, while the training goes on.
     ConvergenceWarning
-        It ended so.
+        It did not converge.
 
     References
     ----------
@@ -280,34 +282,25 @@ def train_encoder(
         if checkpoint is not None:
             kept["data"] = hashlib.sha256(inputs.numpy().tobytes()).hexdigest()
         ended = take_steps(training, checkpoint, kept, progress=progress, workers=workers)
-    message = ended.message or _message(training)
-    converged = not (training.collapsed or ended.interrupted or training.is_over)
-    if not converged and not ended.interrupted:
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    history = training.history()
+    if ended.interrupted:
+        verdict = Verdict(False, ended.message)
+    else:
+        verdict = judge(
+            history, training.max_steps, is_over=training.is_over, collapsed=training.collapsed
+        )
+        verdict.warn(stacklevel=3)
     return TrainedEncoder(
         encoder=objective.judged.cpu(),
-        history=training.history(),
+        history=history,
         config=facts,
-        converged=converged,
-        message=message,
+        converged=verdict.converged,
+        message=verdict.message,
         collapsed=training.collapsed,
         interrupted=ended.interrupted,
         resumed_from=ended.resumed_from,
         seconds=ended.earlier_seconds + time.perf_counter() - started,
     )
-
-
-def _message(training: EncoderTraining) -> str:
-    done, steps = training.done, training.max_steps
-    if training.is_over:
-        return f"diverged by step {done} of {steps}: vectors are infinite; lower the learning rate"
-    if training.collapsed:
-        spread = training.history().feature_std
-        return (
-            f"collapsed: all instances have nearly the same vector (feature spread "
-            f"{spread[-1]:.3f}, {spread[0]:.3f} at the start); use norm batch or the loss infonce"
-        )
-    return f"{steps} steps done"
 
 
 def as_inputs(inputs: ArrayLike, encoder: EncoderConfig) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 
+from pottsattn._core.verdict import stated
 from pottsattn.analysis.contacts import rank_contacts, score_map
 from pottsattn.figures.contacts import plot_contact_map, plot_precision
 from pottsattn.figures.fits import plot_scores
@@ -58,7 +59,7 @@ def _row(path: str, fit: FitResult | NetworkFit) -> list[str]:
         f"{fit.n_parameters}",
         f"{fit.train_loss:.4f}",
         f"{fit.seconds:.1f}",
-        "converged" if fit.converged else f"NOT converged: {fit.message}",
+        stated(fit.converged, fit.message),
     ]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from pottsattn._core.display import html_table
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
+from pottsattn._core.verdict import stated
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.sampling.diagnostics import Diagnosis, TwoStartCheck, WarmupSuggestion
 from pottsattn.sampling.symmetry import ColorCheck
@@ -182,7 +183,7 @@ class SampleResult:
         return html_table("SampleResult", rows)
 
     def __repr__(self) -> str:
-        state = "" if self.converged else f", NOT converged: {self.message}"
+        state = "" if self.converged else f", {stated(False, self.message)}"
         return (
             f"SampleResult({self.n_sequences} sequences, ess={self.ess:.0f}, "
             f"split_r_hat={self.split_r_hat:.3f}, "

@@ -29,6 +29,7 @@ from torch import Tensor
 from pottsattn._core.checkpoint import CheckpointLike
 from pottsattn._core.display import Progress
 from pottsattn._core.validate import InputError, check_generator
+from pottsattn._core.verdict import interrupted_at, judge_losses
 from pottsattn.data.images import to_patches
 from pottsattn.spatial.layer import (
     SpatialAttention,
@@ -44,7 +45,6 @@ from pottsattn.training.workers import choose_device
 Array = NDArray[np.float64]
 TEST_SHARE = 0.3
 TEST_BATCH = 256
-STILL_FALLS = 0.01  # of the loss, between the last fifth of the steps and the one before
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ImageAttention:
     config : dict
         How it was trained.
     converged : bool
-        The mean loss changed by at most 1 % from the fourth to the last fifth of the steps.
+        The loss fell, and by at most 1 % of that, noise included, over the last fifth of the steps.
     message : str
     """
 
@@ -163,10 +163,13 @@ def train_on_images(
     with torch.no_grad():
         layer.weights.copy_(recipe.start_scale * start)
     training = _Training(layer, train.to(where), recipe, generator)
-    take_steps(training, checkpoint, facts, progress=progress)
+    ended = take_steps(training, checkpoint, facts, progress=progress)
     attention, judged = _judge(layer, test.to(where), recipe.mask_fraction, generator)
     losses = np.array(training.losses)
-    converged, message = _verdict(losses, recipe.max_steps)
+    if ended.interrupted:
+        verdict = interrupted_at(training.done, recipe.max_steps)
+    else:
+        verdict = judge_losses(losses, training.done)
     rows, columns = (size // recipe.patch_size for size in np.shape(images)[1:3])
     return ImageAttention(
         objective=recipe.objective,
@@ -178,8 +181,8 @@ def train_on_images(
         visible_mean_error=judged[2],
         losses=losses,
         config=config,
-        converged=converged,
-        message=message,
+        converged=verdict.converged,
+        message=verdict.message,
     )
 
 
@@ -289,21 +292,6 @@ def _judge(
         of_mean_image += float(reconstruction_loss(nothing, patches, visible)) * len(patches)
     measures = (of_pairs / len(test), of_layer / of_mean_image, of_visible / of_mean_image)
     return (attention / len(test)).cpu().numpy(), measures
-
-
-def _verdict(losses: Array, max_steps: int) -> tuple[bool, str]:
-    if not math.isfinite(losses[-1]):
-        return False, f"diverged at step {len(losses)}; use a smaller learning_rate"
-    if len(losses) < max_steps:
-        return False, f"stopped after {len(losses)} of {max_steps} steps"
-    fifth = max_steps // 5
-    if fifth < 1:
-        return False, f"{max_steps} steps are too few to judge; take at least 5"
-    before, last = losses[-2 * fifth : -fifth].mean(), losses[-fifth:].mean()
-    change = float((last - before) / abs(before))
-    if abs(change) > STILL_FALLS:
-        return False, f"the loss changed by {100 * change:+.1f} % over the last {fifth} steps"
-    return True, f"the loss changed by {100 * change:+.2f} % over the last {fifth} steps"
 
 
 def _distances(grid: tuple[int, int]) -> Array:

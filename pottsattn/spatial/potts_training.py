@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.display import Progress
 from pottsattn._core.validate import InputError, check_generator
+from pottsattn._core.verdict import stated
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.fit import DEFAULTS, train_masked
@@ -69,7 +70,7 @@ class PottsAreaTraining:
         return self.fit.message
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else f"NOT converged: {self.message}"
+        state = stated(self.converged, self.message)
         return f"PottsAreaTraining({self.share!r}, {self.steps[-1]} steps, {state})"
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,14 @@ from numpy.typing import NDArray
 
 from pottsattn._core.display import html_table
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, write_csv
+from pottsattn._core.verdict import (
+    Verdict,
+    diverged_by,
+    interrupted_at,
+    judge_bounded,
+    judge_losses,
+    stated,
+)
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.objectives import AreaLayer
 
@@ -124,34 +133,26 @@ class SpatialRun:
     seconds: float = math.nan
     resumed_from: int | None = None
 
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether more steps would change the loss, and how that is known."""
+        if self.interrupted:
+            return interrupted_at(self.n_steps, self.config["max_steps"])
+        if not np.isfinite(self.layer.phi).all():
+            return diverged_by(self.n_steps)
+        if self.objective == "mae":
+            return judge_bounded(self.history.excess, self.n_steps)
+        return judge_losses(self.history.loss, self.n_steps)
+
     @property
     def converged(self) -> bool:
-        """Whether all steps were done, with finite numbers and a loss not above the start's."""
-        return (
-            self._is_finite and not self.interrupted and bool(self._judged[-1] <= self._judged[0])
-        )
-
-    @property
-    def _judged(self) -> Floats:
-        return self.history.excess if self.objective == "mae" else self.history.loss
-
-    @property
-    def _is_finite(self) -> bool:
-        return bool(np.isfinite(self.layer.phi).all() and np.isfinite(self._judged).all())
+        """Whether at most 2 % of the excess loss is left, or the contrastive loss is flat."""
+        return self.verdict.converged
 
     @property
     def message(self) -> str:
         """How the training ended."""
-        if self.interrupted:
-            return f"interrupted at step {self.n_steps} of {self.config['max_steps']}"
-        if self.converged:
-            return f"{self.n_steps} steps"
-        if not self._is_finite:
-            return (
-                f"numbers became too large by step {self.n_steps}: use a smaller learning rate or "
-                "start scale"
-            )
-        return "the loss is above that of the start: use a smaller learning rate"
+        return self.verdict.message
 
     @property
     def excess_loss_ratio(self) -> float:
@@ -258,11 +259,11 @@ class SpatialRun:
 
     def __repr__(self) -> str:
         last = self.history
-        state = "" if self.converged else f", NOT converged: {self.message}"
+        state = stated(self.converged, self.message)
         return (
             f"SpatialRun({self.objective}, {self.areas!r}, {self.n_steps} steps, own area: "
             f"global {last.own_global[-1]:.3f}, local {last.own_local[-1]:.3f}, local to global "
-            f"{last.to_global[-1]:.3f}, diversity {last.diversity[-1]:.2f}{state})"
+            f"{last.to_global[-1]:.3f}, diversity {last.diversity[-1]:.2f}, {state})"
         )
 
     def _repr_html_(self) -> str:

@@ -42,6 +42,7 @@ from pottsattn._core.validate import (
     check_n_states,
     check_positive,
 )
+from pottsattn._core.verdict import stated
 from pottsattn.theory.equations.solver import SolvedPoint, StudentSolver
 from pottsattn.theory.equations.student import ESTIMATORS, Student
 from pottsattn.theory.readout import mean_accuracy, mean_loss
@@ -120,7 +121,7 @@ class InstanceCurve:
 
     def __repr__(self) -> str:
         n_sites, n_alphas = self.test_losses.shape
-        state = "converged" if self.converged else f"NOT converged: {self.message}"
+        state = stated(self.converged, self.message)
         return (
             f"InstanceCurve(n_states={self.n_states}, {self.estimator}, {n_sites} sites, "
             f"{n_alphas} points, {state})"

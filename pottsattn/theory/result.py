@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pottsattn._core.display import html_table
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
+from pottsattn._core.verdict import stated
 from pottsattn.theory.ensemble import PhaseZone
 from pottsattn.theory.readout import mean_confidence
 
@@ -141,7 +142,7 @@ class LearningCurve:
         masks = f"{number}{self.mask_mode} masks, " if self.mask_mode else ""
         heads = f" with {self.n_heads} heads" if self.n_heads > 1 else ""
         n_solved = int(self.converged.sum())
-        state = "converged" if self.converged.all() else f"NOT converged: {self.message}"
+        state = stated(bool(self.converged.all()), self.message)
         return (
             f"LearningCurve(n_states={self.n_states}, coupling_scale={self.coupling_scale:g}, "
             f"{self.estimator}{heads}, {self.ridge_kind} ridge, {masks}"

@@ -28,6 +28,9 @@ from pottsattn.instances.run import encoder_config_for
 from pottsattn.instances.settings import PretrainConfig
 from pottsattn.instances.training import as_inputs, pretrain
 
+# Short trainings, not converged.
+pytestmark = pytest.mark.filterwarnings("ignore::pottsattn.ConvergenceWarning")
+
 ROWS = {  # mask fraction, masks, steps
     "half": (0.5, 1, 400),
     "none": (0.0, 1, 200),

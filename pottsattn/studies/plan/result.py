@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pottsattn._core.storage import to_json, write_csv
+from pottsattn._core.verdict import stated
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Plan:
                 yield [method.method, *asdict(point).values()]
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else f"NOT converged: {self.message}"
+        state = stated(self.converged, self.message)
         return (
             f"Plan(n_sequences={self.n_sequences}, length={self.length}, "
             f"n_states={self.n_states}, {self.form}, zone {self.zone}, {state})"

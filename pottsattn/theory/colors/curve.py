@@ -28,6 +28,7 @@ from pottsattn._core.validate import (
     check_nonnegative,
     check_positive,
 )
+from pottsattn._core.verdict import stated
 from pottsattn.theory.colors.fields import mean_color_loss, zero_sum_directions
 from pottsattn.theory.colors.solver import ColorPoint, ColorSolver
 from pottsattn.theory.colors.spans import check_color_matrices, orthogonal_basis
@@ -109,7 +110,7 @@ class HeadsCurve:
 
     def __repr__(self) -> str:
         n_solved = int(self.converged.sum())
-        state = "converged" if self.converged.all() else f"NOT converged: {self.message}"
+        state = stated(bool(self.converged.all()), self.message)
         return (
             f"HeadsCurve(n_states={self.n_states}, n_heads={self.n_heads}, "
             f"coupling_scale={self.coupling_scale:g}, {n_solved} of {len(self.alpha)} points, "

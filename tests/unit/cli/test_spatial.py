@@ -9,7 +9,7 @@ import pytest
 
 from pottsattn.cli import main
 
-SIZES = "--patches 12 --global-area 6 --local-area 3 --steps 12"
+SIZES = "--patches 12 --global-area 6 --local-area 3"
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_figures_and_page(folder, capsys):
 
 def test_areas_of_a_file(folder, capsys):
     np.save("areas.npy", np.array([[[3, 3, 3], [3, 1, 1]], [[3, 3, 1], [1, 3, 1]]]))
-    assert run("spatial --areas areas.npy --steps 3 --out run.h5 --json", capsys)[0] == 0
+    assert run("spatial --areas areas.npy --out run.h5 --json", capsys)[0] == 0
     assert (
         "leave out --patches"
         in run("spatial --areas areas.npy --patches 6 --out run.h5", capsys)[2]
@@ -111,4 +111,22 @@ def test_a_rate_too_large_is_marked(folder, capsys):
     status, out, _ = run(f"spatial {SIZES} --learning-rate 1e300 --out run.h5 --json", capsys)
     assert status == 3
     assert json.loads(out)["converged"] is False
+    assert "numbers became too large" in json.loads(out)["message"]
+    assert (folder / "run.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("--learning-rate 1e-8", "100 % of what there was to gain is left"),
+        ("--steps 20", "of what there was to gain is left after 20 steps"),
+        ("--learning-rate 1e-8 --objective contrastive", "is not below that of the start"),
+        ("--steps 20 --objective contrastive", "raise the steps"),
+    ],
+)
+def test_a_training_that_is_not_done_is_marked(more, words, folder, capsys):
+    status, out, _ = run(f"spatial {SIZES} {more} --out run.h5", capsys)
+    assert status == 3
+    assert "NOT converged: " in out
+    assert words in out
     assert (folder / "run.h5").exists()

@@ -22,6 +22,9 @@ from pottsattn.instances.data import InstanceData, mixture_data
 from pottsattn.instances.run import encoder_config_for, run_instances
 from pottsattn.instances.settings import PretrainConfig
 
+# Short trainings, not converged.
+pytestmark = pytest.mark.filterwarnings("ignore::pottsattn.ConvergenceWarning")
+
 N_PROBED, N_TRAIN = 150, 90
 
 

@@ -19,6 +19,8 @@ from pottsattn.instances.result import InstanceRun
 from pottsattn.instances.run import encoder_config_for, run_instances
 from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig, TrainingConfig
 
+# Most trainings here are too short to converge.
+pytestmark = pytest.mark.filterwarnings("ignore::pottsattn.ConvergenceWarning")
 ENCODER = EncoderConfig(10, n_states=3, width=8, n_heads=2)
 
 
@@ -42,7 +44,7 @@ def test_supervised_encoders_learn_the_labels(small):
     config = TrainingConfig(max_steps=80, batch_size=32, learning_rate=5e-3)
     run = train_supervised(small.train, small.train_labels, ENCODER, config, rng=0)
     assert run.history.loss[-1] < 0.7 * np.log(2)  # nats, of guessing
-    assert run.converged
+    assert run.message.endswith("; raise the steps")  # a third of the fall is in the second half
     shuffled = np.random.default_rng(0).permutation(small.train_labels)
     guessing = train_supervised(small.train, shuffled, ENCODER, config, rng=0)
     assert guessing.history.loss[-1] > 0.9 * np.log(2)

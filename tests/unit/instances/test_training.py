@@ -16,13 +16,18 @@ import torch
 
 from pottsattn import ConvergenceWarning, InputError
 from pottsattn._core.checkpoint import CheckpointFile
+from pottsattn.instances.result import EncoderHistory
 from pottsattn.instances.settings import EncoderConfig, HeadConfig, PretrainConfig
 from pottsattn.instances.training import InstanceObjective, as_inputs, pretrain
+from pottsattn.instances.verdict import judge
 from pottsattn.training.workers import Workers
 
+# Most trainings here are too short to converge.
+pytestmark = pytest.mark.filterwarnings("ignore::pottsattn.ConvergenceWarning")
 LENGTH, N_STATES = 10, 3
 ENCODER = EncoderConfig(LENGTH, n_states=N_STATES, width=8, n_heads=2, drop_path=0.2)
 HEADS = HeadConfig(hidden=16, size=8)
+PAST = np.arange(20) / 20  # share of the steps
 CONFIGS = {
     "byol": {},
     "infonce": {"loss": "infonce", "mask_fraction": 0.5, "masks": 2},
@@ -151,15 +156,17 @@ def test_ctrl_c_returns_what_is_done_and_is_continued(sequences, tmp_path):
     run = train(sequences, checkpoint=path)
     assert run.resumed_from == 5
     assert_same_bits(run, expected)
-    assert run.converged
-    assert "converged" in repr(run)
+    assert not run.interrupted
+    assert run.message == expected.message
+    assert f"NOT converged: {run.message}" in repr(run)  # twelve steps
 
 
 def test_training_predicts_the_teacher(sequences):
-    config = PretrainConfig(max_steps=60, batch_size=32, mask_fraction=0.5, masks=2)
+    settings = {"batch_size": 32, "mask_fraction": 0.5, "masks": 2, "learning_rate": 1e-2}
+    config = PretrainConfig(max_steps=100, **settings)
     seen = []
     run = pretrain(sequences, ENCODER, HEADS, config, rng=0, progress=lambda *at: seen.append(at))
-    assert seen == [(step, 60) for step in range(1, 61)]
+    assert seen == [(step, 100) for step in range(1, 101)]
     assert run.history.loss[-1] < 0.7 * run.history.loss[1]
     assert run.converged
     assert run.history.feature_std[-1] > 0.05
@@ -181,9 +188,43 @@ def test_collapse_is_said_once_and_at_the_end(sequences):
     assert run.history.feature_std[-1] < 0.05 < run.history.feature_std[0]
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_training_that_did_not_move_has_not_converged(sequences, name):
+    settings = {"max_steps": 60, "batch_size": 16, "learning_rate": 1e-8, **CONFIGS[name]}
+    with pytest.warns(ConvergenceWarning, match="is not below that of the start"):
+        run = pretrain(sequences, ENCODER, HEADS, PretrainConfig(**settings), rng=0)
+    assert not run.converged
+    assert "raise the steps or the learning rate" in run.message
+
+
+def history(losses) -> EncoderHistory:
+    steps = np.arange(len(losses) + 1)
+    spread = np.full(len(steps), 0.3)
+    return EncoderHistory(steps, np.array([np.nan, *losses]), spread, 0.1 * steps)
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        (1.0 + np.exp(-np.arange(20) / 3.0), None),
+        (2.0 - PAST - np.sin(np.pi * PAST) / np.pi, "raise the steps"),
+        (2.0 - np.arange(20) / 20, "raise the steps"),
+        (2.0 + np.arange(20) / 20, "above that of the start"),
+        (np.where(np.arange(20) % 2, 1.9, 2.0), "is not below that of the start"),
+        (np.where(np.arange(20) == 9, np.nan, 1.0), "numbers became too large"),
+        (1.0 - np.arange(9) / 9, "too few to judge"),
+    ],
+)
+def test_what_the_losses_of_an_encoder_say(losses, words):
+    """The second falls in proportion to rates that fall as a cosine: it has only begun."""
+    found = judge(history(losses), len(losses), is_over=False, collapsed=False)
+    assert found.converged == (words is None)
+    assert words is None or words in found.message
+
+
 def test_divergence_ends_a_training(sequences):
     config = PretrainConfig(max_steps=40, batch_size=16, learning_rate=1e6, warmup=0.0)
-    with pytest.warns(ConvergenceWarning, match="diverged by step"):
+    with pytest.warns(ConvergenceWarning, match="numbers became too large by step"):
         run = pretrain(sequences, ENCODER, HEADS, config, rng=0)
     assert not run.converged
     assert math.isnan(run.history.feature_std[-1])

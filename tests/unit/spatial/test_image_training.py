@@ -43,7 +43,8 @@ def test_masked_autoencoding_looks_at_neighbors(masked):
     assert masked.diversity > 0.5
     assert masked.map_diversity > 0.5
     assert not masked.converged
-    assert "the loss changed by -" in masked.message
+    assert masked.message.startswith("the loss fell by ")
+    assert masked.message.endswith("; raise the steps")
 
 
 def test_neighbors_are_of_pixels_not_of_their_order(images, masked):
@@ -111,11 +112,20 @@ def test_bad_ends_are_told(images):
     recipe = ImageRecipe(patch_size=2, max_steps=9)
     stopped = train_on_images(images, recipe, rng=0, progress=stop)
     assert len(stopped.losses) == 3
-    assert stopped.message == "stopped after 3 of 9 steps"
+    assert stopped.message == "interrupted at step 3 of 9"
     diverged = train_on_images(images, replace(recipe, learning_rate=1e308), rng=0)
     assert not diverged.converged
-    assert "use a smaller learning_rate" in diverged.message
+    assert "lower the learning rate" in diverged.message
     assert np.isnan(diverged.reconstruction_error)
+
+
+@pytest.mark.parametrize("objective", ["mae", "contrastive"])
+def test_a_training_that_did_not_move_has_not_converged(images, objective):
+    """Its losses were flat to a part in a hundred, which had been enough."""
+    recipe = ImageRecipe(objective, patch_size=2, max_steps=200, learning_rate=1e-8)
+    found = train_on_images(images, recipe, rng=0)
+    assert not found.converged
+    assert "is not below that of the start" in found.message
 
 
 def test_a_second_ctrl_c_does_not_return_half_a_step(images, monkeypatch):

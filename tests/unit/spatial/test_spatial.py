@@ -157,6 +157,7 @@ def test_contrastive_learning_collapses_onto_the_global_area(sizes):
     assert found["diversity"] < 0.01
     assert np.isnan(found["excess_loss_ratio"])
     assert np.isnan(found["rate_ratio"])
+    assert run.converged
 
 
 def test_equal_areas_leave_no_global_one_to_collapse_onto():
@@ -176,7 +177,7 @@ def test_areas_of_one_patch_have_no_rate_and_no_own_attention(masks):
     for sizes in ((2, 1, 1), (12, 6, 1)):
         run = train_areas(random_areas(*sizes, rng=0), SpatialRecipe(max_steps=3, masks=masks))
         assert np.isnan([run.rate_ratio, run.to_dict()["own_attention_local"]]).all()
-        assert run.converged
+        assert "what there was to gain is left after 3 steps" in run.message
 
 
 @pytest.mark.parametrize(("sizes", "decouples_first"), [((60, 5), True), ((20, 10), False)])
@@ -365,9 +366,30 @@ def test_a_rate_that_is_too_large_is_no_success():
     run = train_areas(random_areas(12, 6, 3, rng=0), SpatialRecipe(learning_rate=1e300))
     assert not run.converged
     assert run.message == (
-        f"numbers became too large by step {run.n_steps}: use a smaller learning rate or start "
+        f"numbers became too large by step {run.n_steps}; lower the learning rate or the start "
         "scale"
     )
+
+
+@pytest.mark.parametrize("objective", ["mae", "contrastive"])
+@pytest.mark.parametrize("masks", ["sampled", "mean-field"])
+def test_a_training_that_did_not_move_has_not_converged(objective, masks):
+    if objective == "contrastive" and masks == "mean-field":
+        return
+    recipe = SpatialRecipe(objective, learning_rate=1e-8, masks=masks)
+    run = train_areas(random_areas(36, 18, 3, rng=0), recipe)
+    assert not run.converged
+    assert "raise the steps or the learning rate" in run.message
+    assert "NOT converged" in repr(run)
+
+
+@pytest.mark.parametrize(("objective", "rate"), [("mae", 0.72), ("contrastive", 18.0)])
+def test_a_loss_that_still_falls_has_not_converged(objective, rate):
+    """A smaller rate than the default, to see phases one after the other."""
+    recipe = SpatialRecipe(objective, learning_rate=rate, max_steps=240)
+    run = train_areas(random_areas(36, 8, 7, rng=0), recipe)
+    assert not run.converged
+    assert "raise the steps" in run.message
 
 
 def test_older_names_of_a_file_are_read(tmp_path):
