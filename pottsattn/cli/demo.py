@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pottsattn._core.verdict import stated
 from pottsattn.cli._shell import (
     DONE,
     NOT_CONVERGED,
@@ -13,6 +14,9 @@ from pottsattn.cli._shell import (
     bar,
     say,
 )
+
+if TYPE_CHECKING:
+    from pottsattn.demo.job import DemoResult
 
 
 def add_parser(commands: Any) -> None:
@@ -48,6 +52,16 @@ def _demo(arguments: argparse.Namespace) -> int:
         },
         f"{page}: largest deviation of a mean test loss from theory "
         f"{100 * abs(worst.relative):.2f} % ({worst.point.method}, alpha {worst.point.alpha:g})"
-        + ("" if result.converged else "; NOT everything converged"),
+        + ("" if result.converged else f"; {stated(False, _reason(result))}"),
     )
     return DONE if result.converged else NOT_CONVERGED
+
+
+def _reason(result: DemoResult) -> str:
+    solved = [curve.converged for curve in result.curves]
+    n_unsolved = sum(int((~points).sum()) for points in solved)
+    return (
+        result.table.message
+        if n_unsolved == 0
+        else (f"{result.table.message}; {n_unsolved} points of the theory are not solved")
+    )

@@ -46,6 +46,6 @@ def _sweep(arguments: argparse.Namespace) -> int:
     if result.resumed_from is not None:
         text += f", {result.resumed_from} of them by an earlier run"
     if not result.converged:
-        text += f"; {report['n_not_converged']} did NOT converge"
+        text += f"; {report['message']}"
     say(arguments, report, text)
     return DONE if result.converged else NOT_CONVERGED

@@ -87,9 +87,8 @@ class DemoResult:
 
     @property
     def converged(self) -> bool:
-        """Whether every fit and every point of the theory converged."""
-        fits = all(row.converged for row in self.table.rows)
-        return fits and all(bool(curve.converged.all()) for curve in self.curves)
+        """Whether every sample, every fit and every point of the theory converged."""
+        return self.table.converged and all(bool(curve.converged.all()) for curve in self.curves)
 
     def save(self, out: Path) -> None:
         """Write curves, points, the example's data sets and fits into the folder `out`."""
@@ -142,6 +141,7 @@ def run_job(
                         alpha=float(task.alpha),
                         seed=seed,
                         coupling_scale=settings.coupling_scale,
+                        sample_converged=drawn.converged,
                     )
                 )
                 report(len(rows), n_fits)

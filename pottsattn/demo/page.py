@@ -69,8 +69,7 @@ def _lead(result: DemoResult, deviations: Sequence[Deviation]) -> str:
         for entry in deviations
         if entry.point.method == "factored"
     )
-    n_failed = sum(not row.converged for row in result.table.rows)
-    state = "All fits converged." if n_failed == 0 else f"{n_failed} fits did NOT converge."
+    state = result.table.message[0].upper() + result.table.message[1:]
     return (
         f"Sequences of {settings.length} sites with {settings.n_states} states were sampled from "
         f"{settings.n_instances} random Potts models (coupling scale {settings.coupling_scale:g} "
@@ -78,7 +77,7 @@ def _lead(result: DemoResult, deviations: Sequence[Deviation]) -> str:
         f"{100 * worst['factored']:.2f} % (factored pseudo-likelihood), "
         f"{100 * worst['attention']:.2f} % (attention) and {100 * worst['plm']:.2f} % (plm); "
         f"attention and factored pseudo-likelihood differ by at most {apart:.1e} nats per masked "
-        f"site. {state}"
+        f"site. {state}."
     )
 
 
@@ -154,7 +153,7 @@ def _write_curve_csv(path: Path, curves: Sequence[LearningCurve], table: SweepTa
     for mean in table.means():
         point = mean.point
         row = ["simulation", point.method, point.ridge_kind, point.alpha, point.ridge]
-        done = all(fit.converged for fit in fits[point])
+        done = all(fit.is_sound for fit in fits[point])
         rows.append([*row, *list(asdict(mean).values())[1:], "", done])
     write_csv(path, header, rows)
 

@@ -41,7 +41,7 @@ def sweep_summary(table: SweepTable, length: int) -> dict[str, Any]:
         "largest_relative_deviation": max(
             (abs(verdict.deviation.relative) for verdict in defined), default=None
         ),
-        "converged": all(row.converged for row in table.rows),
+        "converged": table.converged,
     }
 
 
@@ -98,10 +98,9 @@ def sweep_sections(
 
 
 def _facts(table: SweepTable) -> list[str]:
-    n_failed = sum(not row.converged for row in table.rows)
-    state = "All fits converged." if n_failed == 0 else f"{n_failed} fits did NOT converge."
+    state = table.message[0].upper() + table.message[1:]
     seconds = sum(row.seconds for row in table.rows)
-    return [f"{table!r}. {state} The fits took {seconds:.0f} s in all, on one thread each."]
+    return [f"{table!r}. {state}. The fits took {seconds:.0f} s in all, on one thread each."]
 
 
 def _verdict_text(summary: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ def run_task(task: FitTask) -> SweepRow:
     """Return what one fit gave: the same bits in every process of one kind of machine."""
     with warnings.catch_warnings(), threadpool_limits(limits=1):
         warnings.simplefilter("ignore")  # the row says whether the fit converged
-        dataset = _draw(task.instance)
+        dataset, sample_converged = _draw(task.instance)
         fit = _fit(task, dataset.take(slice(0, task.n_sequences)))
         if fit.interrupted:  # Ctrl-C, where the fit runs in the main thread
             raise KeyboardInterrupt
@@ -44,6 +44,7 @@ def run_task(task: FitTask) -> SweepRow:
             mask_fraction=task.mask_fraction,
             mask_mode=task.mask_mode,
             masks=task.masks,
+            sample_converged=sample_converged,
         )
 
 
@@ -59,6 +60,7 @@ def sweep_row(
     mask_fraction: float | None = None,
     mask_mode: str | None = None,
     masks: int | None = None,
+    sample_converged: bool,
 ) -> SweepRow:
     """Return the row of a fit, judged on test sequences that hold the true model."""
     judged = compare({fit.method: fit}, test)
@@ -82,17 +84,21 @@ def sweep_row(
         mask_fraction=mask_fraction,
         mask_mode=mask_mode,
         masks=masks,
+        sample_converged=sample_converged,
     )
 
 
 @lru_cache(maxsize=1)
-def _draw(instance: Instance) -> SequenceDataset:
-    """Return all sequences of an instance; kept, as the next fit is most often on the same."""
+def _draw(instance: Instance) -> tuple[SequenceDataset, bool]:
+    """Return all sequences of an instance, and whether their chains converged.
+
+    They are kept, as the next fit is most often on the same.
+    """
     generator = np.random.default_rng(instance.entropy)
     model = sk_potts(instance.length, instance.n_states, instance.coupling_scale, generator)
     n_sequences = instance.n_train + instance.n_test
     drawn = sample(model, n_sequences, schedule=instance.schedule, rng=generator, n_threads=1)
-    return drawn.dataset
+    return drawn.dataset, drawn.converged
 
 
 def _fit(task: FitTask, train: SequenceDataset) -> FitResult:

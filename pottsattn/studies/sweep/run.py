@@ -35,19 +35,22 @@ class SweepResult:
 
     @property
     def converged(self) -> bool:
-        """Whether every fit converged."""
-        return all(row.converged for row in self.table.rows)
+        """Whether every fit and every sample converged."""
+        return self.table.converged
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON of `pottsattn sweep`: counts, and the mean at every point."""
         rows = self.table.rows
-        instances = {(r.n_states, r.coupling_scale, r.length, r.seed) for r in rows}
         return {
             "file": self.file,
             "n_fits": len(rows),
-            "n_instances": len(instances),
+            "n_instances": len({row.instance for row in rows}),
             "converged": self.converged,
+            "message": self.table.message,
             "n_not_converged": sum(not row.converged for row in rows),
+            "n_samples_not_converged": len(
+                {row.instance for row in rows if not row.sample_converged}
+            ),
             "resumed_from": self.resumed_from,
             "seconds": self.seconds,
             "points": [mean.to_dict() for mean in self.table.means()],
@@ -90,7 +93,7 @@ def run_sweep(
     Warns
     -----
     ConvergenceWarning
-        Some fits did not converge; their rows say so.
+        Some fits or samples did not converge; their rows say so.
     UserWarning
         A coupling scale outside the safe zone of the phase diagram.
     """
@@ -121,11 +124,8 @@ def run_sweep(
         partial.close()
     seconds = time.perf_counter() - started
     result = SweepResult(os.fspath(path), table, n_found or None, seconds)
-    n_failed = sum(not row.converged for row in table.rows)
-    if n_failed:
-        warnings.warn(
-            f"{n_failed} of {len(tasks)} fits did not converge", ConvergenceWarning, stacklevel=2
-        )
+    if not table.converged:
+        warnings.warn(table.message, ConvergenceWarning, stacklevel=2)
     return result
 
 

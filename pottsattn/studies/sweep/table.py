@@ -46,6 +46,17 @@ class SweepRow:
     mask_fraction: float | None = None  # None: one masked site at a time
     mask_mode: str | None = None  # "fresh" or "static"
     masks: int | None = None  # patterns per sequence
+    sample_converged: bool = True  # the chains that gave training and test sequences; older: true
+
+    @property
+    def instance(self) -> tuple[int, float, int, int]:
+        """What tells its model and sequences from others."""
+        return self.n_states, self.coupling_scale, self.length, self.seed
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether both the fit and the chains of its sequences converged."""
+        return self.converged and self.sample_converged
 
     @property
     def point(self) -> SweepPoint:
@@ -93,6 +104,25 @@ class SweepTable:
 
     rows: tuple[SweepRow, ...]
     origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def converged(self) -> bool:
+        """Whether all fits and all samples converged."""
+        return all(row.is_sound for row in self.rows)
+
+    @property
+    def message(self) -> str:
+        """That in words, with what did not."""
+        n_fits = sum(not row.converged for row in self.rows)
+        n_samples = len({row.instance for row in self.rows if not row.sample_converged})
+        failed = [
+            f"{n} {what}" + ("s" if n > 1 else "")
+            for n, what in ((n_fits, "fit"), (n_samples, "sample"))
+            if n
+        ]
+        if not failed:
+            return "all fits and samples converged"
+        return f"{' and '.join(failed)} did NOT converge"
 
     def groups(self) -> dict[SweepPoint, list[SweepRow]]:
         """Return the rows of every point, in the order of the table.
@@ -160,8 +190,7 @@ class SweepTable:
         return html_table(f"{self!r}: mean test loss (nats per masked site)", means)
 
     def __repr__(self) -> str:
-        names = ("n_states", "coupling_scale", "length", "seed")
-        instances = {tuple(getattr(row, name) for name in names) for row in self.rows}
+        instances = {row.instance for row in self.rows}
         sizes = ", ".join(
             f"{name}={'/'.join(f'{value:g}' for value in sorted({row[at] for row in instances}))}"
             for at, name in ((2, "length"), (0, "n_states"), (1, "coupling_scale"))
@@ -177,7 +206,7 @@ def _column(file: h5py.File, name: str, n_rows: int) -> list[Any]:
     if name not in group:
         if name in file.attrs:
             return [file.attrs[name].item()] * n_rows
-        absent = {"realized_scale": np.nan, **dict.fromkeys(UNMASKED)}
+        absent = {"realized_scale": np.nan, "sample_converged": True, **dict.fromkeys(UNMASKED)}
         return [absent[name]] * n_rows
     dataset = group[name]
     values = dataset.asstr()[()] if dataset.dtype.kind == "O" else dataset[()]

@@ -13,6 +13,7 @@ from sweep_factory import make_rows
 
 import pottsattn
 from pottsattn.cli import main
+from pottsattn.studies.sweep import one_fit
 from pottsattn.studies.sweep.table import SweepTable
 
 CONFIG = """
@@ -25,7 +26,10 @@ ridges = 0.3
 methods = "factored"
 n_test = 20
 """
-SWEEP_KEYS = "file n_fits n_instances converged n_not_converged resumed_from seconds points"
+SWEEP_KEYS = (
+    "file n_fits n_instances converged message n_not_converged n_samples_not_converged "
+    "resumed_from seconds points"
+)
 
 
 @pytest.fixture
@@ -129,8 +133,34 @@ def test_fits_that_do_not_converge_are_status_3(config, tmp_path, capsys, in_thi
     config.write_text(text + 'mask_mode = "fresh"\n')
     assert main(["sweep", str(config), "--out", str(tmp_path / "sweep.h5")]) == 3
     printed, errors = capsys.readouterr()
-    assert "4 did NOT converge" in printed
+    assert "4 fits did NOT converge" in printed
     assert errors == ""
+
+
+def test_samples_that_do_not_converge_are_status_3(
+    config, tmp_path, capsys, in_this_process, monkeypatch
+):
+    """The fits are fine; the chains of one length are said to disagree."""
+    drawn, path = one_fit.sample, str(tmp_path / "sweep.h5")
+
+    def disagreeing(model, *arguments, **options):
+        found = drawn(model, *arguments, **options)
+        return replace(found, converged=model.length != 8)
+
+    one_fit._draw.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(one_fit, "sample", disagreeing)
+        assert main(["sweep", str(config), "--out", path, "--json"]) == 3
+    one_fit._draw.cache_clear()
+    found = json.loads(capsys.readouterr().out)
+    assert found["message"] == "2 samples did NOT converge"
+    assert (found["converged"], found["n_not_converged"]) == (False, 0)
+    assert found["n_samples_not_converged"] == 2
+    rows = SweepTable.load(path).rows
+    assert [row.sample_converged for row in rows] == [row.length != 8 for row in rows]
+    assert all(row.converged for row in rows)
+    assert main(["report", path, "--out", str(tmp_path / "page.html")]) == 0
+    assert "2 samples did NOT converge." in (tmp_path / "page.html").read_text()
 
 
 def test_plot_and_report_of_a_sweep(swept, tmp_path, capsys):

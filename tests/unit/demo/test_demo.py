@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,25 @@ def test_an_interrupted_fit_never_enters_the_means(tmp_path, monkeypatch):
     settings = Settings(length=8, alphas=(2,), n_instances=1, n_test=50)
     with pytest.raises(KeyboardInterrupt):
         run_demo(tmp_path, settings, n_threads=1)
+
+
+def test_a_sample_that_did_not_converge_is_told(tmp_path, monkeypatch, capsys):
+    from pottsattn.cli import main
+    from pottsattn.demo import job, run
+
+    drawn = job.sample
+    monkeypatch.setattr(job, "sample", lambda *a, **o: replace(drawn(*a, **o), converged=False))
+    tiny = Settings(length=8, alphas=(2,), n_instances=1, n_test=50)
+    monkeypatch.setattr(run, "run_job", lambda _, **options: job.run_job(tiny, **options))
+    assert main(["demo", "--out", str(tmp_path), "--threads", "1"]) == 3
+    assert "NOT converged: 1 sample did NOT converge" in capsys.readouterr().out
+    assert "1 sample did NOT converge." in (tmp_path / "report.html").read_text()
+    table = pottsattn.load(tmp_path / "points.h5")
+    assert not any(row.sample_converged for row in table.rows)
+    assert all(row.converged for row in table.rows)
+    with (tmp_path / "learning_curve.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["source"] == "simulation"]
+    assert {row["converged"] for row in rows} == {"0"}
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
