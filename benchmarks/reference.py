@@ -47,8 +47,8 @@ def factored_heat_bath(n_states: int) -> Callable[..., None]:
     ) -> None:
         n_chains, length = states.shape
         for m in numba.prange(n_chains):
-            # Compiled, this seeds the generator that Numba keeps for this thread: every chain starts
-            # its own stream, and the global state of NumPy is not touched.
+            # Compiled, this seeds the generator that Numba keeps for this thread: every chain
+            # starts its own stream, and the global state of NumPy is not touched.
             np.random.seed(seed + m)  # noqa: NPY002
             state = states[m]
             bins = np.empty(n_states)
