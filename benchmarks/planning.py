@@ -4,7 +4,8 @@
     python benchmarks/planning.py --alignment FILE [--ridges X ...]
 
 Synthetic sets have 100 sites; 2 M new sequences of the same model are fitted at the ridge of the
-plan and judged on 4000 others. From 4 sequences per site on every prediction must be within 3 %.
+plan and judged on 4000 others. From 4 sequences per site on every prediction of a matched form must
+be within 3 %. The effective form promises no number: it must say that it extrapolates.
 An alignment (not part of this repository) is split in whole clusters: a fifth is held out, half of
 the rest makes the plan, all of the rest is fitted. Its sequences are not alike, so how hard the
 held-out part is for fields alone is printed too.
@@ -27,6 +28,7 @@ from pottsattn.studies.plan.result import Plan
 from pottsattn.studies.plan.run import METHODS, plan
 
 LENGTH, N_TEST, LARGEST_ERROR = 100, 4000, 0.03
+MOST = f"{100 * LARGEST_ERROR:g} %"
 ENOUGH = 4.0  # sequences per site
 COLUMNS = ("method", "predicted", "measured", "error", "converged")
 HEAD = ("ensemble", "C", "J", "M / L", "ridge", "fields", "form", *COLUMNS)
@@ -68,26 +70,31 @@ def percent(value: float) -> str:
     return f"{100.0 * value:+.2f} %"
 
 
-def synthetic(seed: int) -> float:
-    """Print one row per case and method; return the largest relative error."""
+def synthetic(seed: int) -> bool:
+    """Print one row per case and method; return whether all is as promised."""
     show(HEAD)
-    largest = 0.0
+    largest = {"matched": 0.0, "effective": 0.0}
+    warned = True
     for ensemble, n_states, scale, alpha, ridge, fields in CASES:
         model = ENSEMBLES[ensemble](LENGTH, n_states, scale, seed)
         size = round(alpha * LENGTH)
         data = sample(model, 3 * size + N_TEST, rng=seed + 1000, n_threads=1).dataset
         found = plan(data.take(slice(0, size)), ridge=ridge, fields=fields, n_threads=1)
+        warned &= found.form == "matched" or any("extrapolations" in w for w in found.cautions())
         train, test = data.take(slice(size, 3 * size)), data.take(slice(3 * size, None))
         for method in METHODS:
             fit = fit_pseudolikelihood(train, method, ridge=ridge, fields=fields, n_threads=1)
             measured = compare({method: fit}, test).fits[0].test_loss
             expected = predicted(found, method, 2.0)[0]
             error = expected / measured - 1.0
-            largest = max(largest, abs(error) * (alpha >= ENOUGH))
+            largest[found.form] = max(largest[found.form], abs(error) * (alpha >= ENOUGH))
             setting = (ensemble, n_states, f"{scale:g}", f"{alpha:g}", f"{ridge:g}", fields)
             done = "yes" if fit.converged else "NO"
             show((*setting, found.form, method, expected, measured, percent(error), done))
-    return largest
+    print(f"matched: largest error {100 * largest['matched']:.2f} %, allowed {MOST}")
+    told = "called extrapolations" if warned else "NOT called extrapolations"
+    print(f"effective: largest error {100 * largest['effective']:.2f} %, {told}")
+    return largest["matched"] <= LARGEST_ERROR and warned
 
 
 def hardness(data: SequenceDataset, reference: SequenceDataset) -> float:
@@ -134,7 +141,7 @@ def alignment(path: str, ridges: tuple[float, ...], seeds: range) -> None:
 
 
 def main() -> int:
-    """Run; 1 when a synthetic prediction is off by more than 3 %."""
+    """Run; 1 when a synthetic prediction is off by more than 3 %, or by more without a word."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--alignment", help="an alignment to try")
@@ -144,9 +151,7 @@ def main() -> int:
     if arguments.alignment is not None:
         alignment(arguments.alignment, tuple(arguments.ridges), range(arguments.splits))
         return 0
-    largest = synthetic(arguments.seed)
-    print(f"largest error {100 * largest:.2f} %, allowed {100 * LARGEST_ERROR:g} %")
-    return int(largest > LARGEST_ERROR)
+    return 0 if synthetic(arguments.seed) else 1
 
 
 if __name__ == "__main__":

@@ -127,8 +127,8 @@ class Plan:
         if self.form == "effective":
             found.append(
                 "the data are no SK-Potts sample: effective parameters were fitted to the losses, "
-                "and predictions beyond the data are extrapolations, on an alignment too "
-                "optimistic by some percent at twice the sequences"
+                "and predictions beyond the data are extrapolations, too optimistic by up to 6 "
+                "percent at twice the sequences where it was tried"
             )
             found.append(
                 "heads: assumes color matrices that span the couplings, which were not fitted"
