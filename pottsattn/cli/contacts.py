@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from pottsattn._core.validate import InputError, check_at_least
+from pottsattn._core.verdict import stated
 from pottsattn.cli._shell import (
     DONE,
     NOT_CONVERGED,
@@ -134,7 +135,7 @@ def _null(
     return report, (
         f"\n{report['n_above']} pairs score above {null.highest:.3g}, the highest of "
         f"{report['n_fits']} fits to columns without correlations"
-        + ("" if null.converged else f"; NOT all converged: {null.message}")
+        + ("" if null.converged else f"; {stated(False, null.message)}")
     )
 
 
@@ -158,5 +159,5 @@ def _bootstrap(
     return errors.to_dict(), (
         f"\nstandard errors over clusters, {arguments.bootstrap} refits: {ranks}; "
         f"area {errors.area:.3f}"
-        + ("" if errors.converged else f"; NOT all converged: {errors.message}")
+        + ("" if errors.converged else f"; {stated(False, errors.message)}")
     )

@@ -75,6 +75,7 @@ class InstanceRun:
     converged : bool
         As the training of the encoder is judged (`pottsattn.instances.verdict`).
     message : str
+        How it ended, and which references did not converge.
     collapsed, interrupted : bool
     resumed_from : int or None
         The step that an earlier, killed run had reached.

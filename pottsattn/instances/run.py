@@ -18,6 +18,7 @@ from pottsattn._core.checkpoint import CheckpointFile, CheckpointLike
 from pottsattn._core.display import Progress
 from pottsattn._core.storage import to_json
 from pottsattn._core.validate import check_at_least, check_choice, check_seed
+from pottsattn._core.verdict import stated
 from pottsattn.instances.data import InstanceData
 from pottsattn.instances.encoder import AT_ONCE, Encoder, encode
 from pottsattn.instances.probes import (
@@ -139,6 +140,13 @@ def run_instances(
     message = trained.message
     if interrupted and not trained.interrupted:
         message = "interrupted while references were trained; repeat the command to continue"
+    if not interrupted:
+        notes = [
+            f"reference {name}: {stated(False, one.message)}"
+            for name, one in others.items()
+            if not one.converged
+        ]
+        message = "; ".join([message, *notes])
     if stored is not None and not (stored.keep or interrupted) and workers.leads:
         stored.partial.unlink()
     compared = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from pottsattn._core.verdict import stated
 from pottsattn.figures.instances import figure_attention_by_class, figure_instance_runs, figure_run
 from pottsattn.instances.probes import ProbeScores
 from pottsattn.instances.result import InstanceRun
@@ -55,7 +56,7 @@ def instance_sections(runs: Mapping[str, InstanceRun]) -> list[Section]:
 
 
 def _rows(path: str, run: InstanceRun) -> list[list[str]]:
-    trained = _row(path, run.scores, "" if run.converged else run.message)
+    trained = _row(path, run.scores, "" if run.converged else stated(False, run.message))
     others = [_row(f"{path}: {name}", one, "") for name, one in run.references.items()]
     known = {
         f"{path}: raw input": (run.raw_linear_probe, run.raw_linear_probe_error),

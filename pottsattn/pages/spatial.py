@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from pottsattn._core.verdict import stated
 from pottsattn.figures.spatial import (
     figure_attention_maps,
     figure_run,
@@ -60,4 +61,10 @@ def _row(path: str, run: SpatialRun) -> list[str]:
     found = run.to_dict()
     values = [found[name] for name in COLUMNS]
     cells = ["-" if math.isnan(value) else f"{value:.3f}" for value in values]
-    return [path, run.objective, f"{run.n_steps}", *cells, "" if run.converged else run.message]
+    return [
+        path,
+        run.objective,
+        f"{run.n_steps}",
+        *cells,
+        "" if run.converged else stated(False, run.message),
+    ]

@@ -133,7 +133,7 @@ class LearningCurve:
         facts = {}
         points = zip(self.alpha.tolist(), self.test_loss.tolist(), self.reasons, strict=True)
         for alpha, loss, reason in points:
-            mark = "NOT converged, " if reason else ""
+            mark = f"{stated(False)}, " if reason else ""
             facts[f"test loss at alpha {alpha:g} ({mark}nats)"] = loss
         return html_table(repr(self), facts)
 

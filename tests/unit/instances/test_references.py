@@ -78,6 +78,13 @@ def test_random_reference_is_the_start_of_the_training(finished, small):
     assert abs(spread - finished.history.feature_std[0]) < 1e-6
 
 
+def test_references_that_did_not_converge_are_named(finished):
+    """Fifteen steps are too few for both; that of random weights is not trained."""
+    assert "reference supervised: NOT converged: " in finished.message
+    assert "reference masked: NOT converged: " in finished.message
+    assert "random" not in finished.message
+
+
 def test_older_names_of_a_file_are_read(finished, tmp_path):
     path = tmp_path / "run.h5"
     finished.save(path)
