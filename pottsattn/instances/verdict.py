@@ -46,12 +46,11 @@ def judge(history: EncoderHistory, max_steps: int, *, is_over: bool, collapsed: 
     if len(losses) < FEWEST_ENTRIES:
         reason = f"{max_steps} steps are too few to judge, at least {FEWEST_ENTRIES} are needed"
         return Verdict(False, reason, "raise the steps")
-    tenth = len(losses) // 10
-    at_start, middle, last = (
-        float(losses[chosen].mean())
-        for chosen in (slice(tenth), slice(5 * tenth - 1, 5 * tenth + 1), slice(-2 * tenth, None))
-    )
-    scatter = float(np.diff(losses[len(losses) // 2 :]).std()) / math.sqrt(2.0)
+    half = len(losses) // 2
+    at_start = float(losses[0])  # of the first entry alone: it falls fast at first
+    middle = float(losses[half - 1 : half + 1].mean())
+    last = float(losses[-(len(losses) // 5) :].mean())
+    scatter = float(np.diff(losses[half:]).std()) / math.sqrt(2.0)
     whole = at_start - last
     if whole < -ERRORS * scatter:
         return above_the_start(last, at_start)

@@ -52,8 +52,8 @@ def content_hash(path: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_json_is_that_of_the_contract(options, folder, capsys):
     status, out, err = run(f"{SIZES} {options} --out run.h5 --json", capsys)
     found = json.loads(out)
-    assert (status, err) == (3 if "gauge" in options else 0, "")
-    assert ("raise the steps" in found["message"].split("; reference")[0]) == ("gauge" in options)
+    assert (status, err) == (0, "")
+    assert found["message"].startswith("20 steps done; over the second half the loss fell by ")
     assert found.keys() >= CONTRACT
     without = {"random_linear_probe", "supervised_linear_probe"} if "none" in options else set()
     assert {name for name in CONTRACT if found[name] is None} == without
