@@ -20,7 +20,7 @@ from pottsattn._core.threads import n_threads_or_default, run_in_threads
 from pottsattn._core.validate import InputError, check_at_least
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.masked.fit import train_masked
-from pottsattn.fitting.masked.settings import AttentionConfig
+from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.ensembles import sk_potts
@@ -37,7 +37,9 @@ from pottsattn.training.recipe import Recipe
 
 METHODS = ("factored", "attention", "plm")
 RIDGE_KINDS = ("fixed", "optimal")
-TRAINING_STEPS = 150  # leave at most 1e-6 nats per site to the optimum at these sizes
+# Of the training as it is done for large data: a quarter of the sites and of the sequences a step.
+RANDOM = "random"
+MASKED_SHARE, BATCH_SHARE = 0.25, 0.25
 CURVE_ALPHAS = tuple(2.0 ** (k / 6) for k in range(-6, 25))  # 0.5 ... 16, holds 1, 2, 4, 8
 
 
@@ -62,12 +64,21 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """The largest training set of the first instance, at the given ridge, with its three fits."""
+    """The largest training set of the first instance, at the given ridge, with its three fits.
+
+    Attributes
+    ----------
+    fits : dict of str to FitResult
+        By method; attention is minimized to its optimum.
+    random : FitResult
+        Attention trained with random masks on mini-batches.
+    """
 
     seed: int
     train: SequenceDataset
     test: SequenceDataset
     fits: dict[str, FitResult]
+    random: FitResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +99,8 @@ class DemoResult:
     @property
     def converged(self) -> bool:
         """Whether every sample, every fit and every point of the theory converged."""
-        return self.table.converged and all(bool(curve.converged.all()) for curve in self.curves)
+        fits = self.table.converged and self.example.random.converged
+        return fits and all(bool(curve.converged.all()) for curve in self.curves)
 
     def save(self, out: Path) -> None:
         """Write curves, points, the example's data sets and fits into the folder `out`."""
@@ -99,6 +111,7 @@ class DemoResult:
         self.example.test.save(out / "test.h5")
         for method, fit in self.example.fits.items():
             fit.save(out / f"{method}.h5")
+        self.example.random.save(out / f"{RANDOM}.h5")
 
 
 def run_job(
@@ -118,7 +131,7 @@ def run_job(
     started = time.perf_counter()
     report = progress or (lambda done, total: None)
     n_workers = n_threads_or_default(n_threads)
-    n_fits = settings.n_instances * len(settings.alphas) * len(RIDGE_KINDS) * len(METHODS)
+    n_fits = settings.n_instances * len(settings.alphas) * len(RIDGE_KINDS) * len(METHODS) + 1
     report(0, n_fits)
     curves = _theory(settings)
 
@@ -132,6 +145,10 @@ def run_job(
         tasks = list(_plan(settings, curves, drawn.dataset, seed))
         with _one_torch_thread():
             for task, fit in zip(tasks, run_in_threads(_fit, tasks, n_workers), strict=True):
+                if task.is_drawn:
+                    fits[task.method] = fit
+                if task.method == RANDOM:
+                    continue
                 rows.append(
                     sweep_row(
                         fit,
@@ -144,9 +161,7 @@ def run_job(
                         sample_converged=drawn.converged,
                     )
                 )
-                report(len(rows), n_fits)
-                if task.is_drawn:
-                    fits[task.method] = fit
+                report(len(rows) + (RANDOM in fits), n_fits)
         seconds = time.perf_counter() - started
         yield DemoResult(
             settings,
@@ -158,9 +173,19 @@ def run_job(
         )
 
 
+def random_training(train: SequenceDataset) -> tuple[Masking, Recipe]:
+    """Return the masks and batches of a training as it is done for large data."""
+    batch_size = max(1, round(BATCH_SHARE * train.n_sequences))
+    return Masking(max(1, round(MASKED_SHARE * train.length))), Recipe(
+        "adam", batch_size=batch_size
+    )
+
+
 def _example(settings: Settings, dataset: SequenceDataset, fits: dict[str, FitResult]) -> Example:
     train = dataset.take(slice(0, max(settings.alphas) * settings.length))
-    return Example(settings.seed, train, dataset.take(slice(-settings.n_test, None)), fits)
+    test = dataset.take(slice(-settings.n_test, None))
+    by_method = {method: fits[method] for method in METHODS}
+    return Example(settings.seed, train, test, by_method, fits[RANDOM])
 
 
 def _theory(settings: Settings) -> tuple[LearningCurve, ...]:
@@ -181,7 +206,7 @@ def _sample(settings: Settings, seed: int, n_threads: int | None) -> SampleResul
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """One fit to make."""
+    """One fit to make; the method RANDOM is attention with random masks on mini-batches."""
 
     method: str
     ridge_kind: str
@@ -190,7 +215,7 @@ class _Task:
     seed: int
     train: SequenceDataset
     is_drawn: bool  # shown as the example
-    validation: SequenceDataset | None  # only for what is drawn against epochs; it costs time
+    validation: SequenceDataset | None  # only for what is drawn against epochs
 
 
 def _plan(
@@ -202,10 +227,12 @@ def _plan(
         is_example = alpha == max(settings.alphas) and seed == settings.seed
         for kind in RIDGE_KINDS:
             is_drawn = is_example and kind == "fixed"
-            validation = dataset.take(slice(-settings.n_test, None)) if is_drawn else None
             for method in METHODS:
                 ridge = float(_curve_for(curves, method, kind).ridge[CURVE_ALPHAS.index(alpha)])
-                yield _Task(method, kind, ridge, alpha, seed, train, is_drawn, validation)
+                yield _Task(method, kind, ridge, alpha, seed, train, is_drawn, None)
+            if is_drawn:
+                ridge, test = settings.ridge, dataset.take(slice(-settings.n_test, None))
+                yield _Task(RANDOM, kind, ridge, alpha, seed, train, is_drawn, test)
 
 
 def _curve_for(curves: Sequence[LearningCurve], method: str, kind: str) -> LearningCurve:
@@ -227,12 +254,16 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 def _fit(task: _Task) -> FitResult:
-    if task.method == "attention":
+    if task.method in ("attention", RANDOM):
+        masking, recipe = Masking(), Recipe()
+        if task.method == RANDOM:
+            masking, recipe = random_training(task.train)
         fit = train_masked(
             task.train,
             AttentionConfig(fields="none"),
             ridge=task.ridge,
-            recipe=Recipe("adam", TRAINING_STEPS),
+            masking=masking,
+            recipe=recipe,
             validation=task.validation,
             rng=task.seed,
         )

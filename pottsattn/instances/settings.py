@@ -212,6 +212,7 @@ class TrainingConfig:
             max_steps=self.max_steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            schedule="cosine",
             warmup_steps=round(self.warmup * self.max_steps),
             weight_decay=self.weight_decay,
         )

@@ -14,10 +14,10 @@ from pottsattn._core.validate import (
     check_positive,
 )
 
-OPTIMIZERS, SCHEDULES = ("adam", "lbfgs"), ("cosine", "constant")
+OPTIMIZERS, SCHEDULES = ("adam", "lbfgs"), ("averaged", "cosine")
 PRECISIONS = ("single", "double", "mixed", "bfloat16")
 HIGHEST_RATE = 1e6  # steps far beyond it overflow in single precision
-PATIENCE = 0.2  # share of the steps over which the objective is compared
+HELD = 100  # steps at the highest rate, before it falls like the root of their number
 OF_ADAM = ("learning_rate", "schedule", "warmup_steps", "weight_decay", "clip_norm", "accumulate")
 
 
@@ -39,7 +39,9 @@ class Recipe:
         `batch_size` is that of the parts.
     learning_rate, schedule, warmup_steps
         Of Adam: the highest rate, 0.1 for factored attention and 1e-3 for a transformer if left
-        out; "cosine", which falls to zero, or "constant"; steps over which it rises from zero.
+        out; "averaged": it falls like the root of the steps, whose weights are averaged until more
+        steps would gain nothing, or "cosine": it falls to zero over `max_steps`; steps over which
+        it rises from zero, 50 for a transformer and none for factored attention if left out.
     weight_decay
         Of AdamW, for a transformer.
     clip_norm
@@ -49,8 +51,8 @@ class Recipe:
         "single", of adam if left out; "double"; "mixed", of lbfgs if left out: single as far as it
         goes, then double; or "bfloat16", of adam only: matrix products in half precision.
     stop_early
-        End the training when the held-out loss has not fallen over a fifth of `max_steps`, and
-        return the parameters of the least one.
+        End the training when the held-out loss has not fallen while the steps doubled, and return
+        the parameters of the least one.
 
     Raises
     ------
@@ -63,8 +65,8 @@ class Recipe:
     batch_size: int | None = None
     accumulate: int = 1
     learning_rate: float | None = None
-    schedule: str = "cosine"
-    warmup_steps: int = 0
+    schedule: str = "averaged"
+    warmup_steps: int | None = None
     weight_decay: float = 0.0
     clip_norm: float | None = None
     precision: str | None = None
@@ -74,10 +76,10 @@ class Recipe:
         if self.optimizer is not None:
             check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
-        for name in ("max_steps", "batch_size", "accumulate"):
+        counts = {"max_steps": 1, "batch_size": 1, "accumulate": 1, "warmup_steps": 0}
+        for name, least in counts.items():
             if getattr(self, name) is not None:
-                check_at_least(name, getattr(self, name), 1)
-        check_at_least("warmup_steps", self.warmup_steps, 0)
+                check_at_least(name, getattr(self, name), least)
         rate = self.learning_rate
         if rate is not None and check_positive("learning_rate", rate) > HIGHEST_RATE:
             raise InputError(f"learning_rate must be at most {HIGHEST_RATE:.0e}, got {rate}")
@@ -124,22 +126,18 @@ class FullRecipe(Recipe):
     max_steps: int = 300
     batch_size: int = 8192
     learning_rate: float = 0.1
+    warmup_steps: int = 0
     precision: str = "single"
 
     def completed(self, **_defaults: Any) -> FullRecipe:
         """Return this: nothing is left open."""
         return self
 
-    @property
-    def patience(self) -> int:
-        """Steps over which the objective is compared."""
-        return max(1, round(PATIENCE * self.max_steps))
-
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
-        if self.schedule == "constant":
-            return self.learning_rate
+        if self.schedule == "averaged":
+            return self.learning_rate * min(1.0, math.sqrt(HELD / (step + 1)))
         done = (step - self.warmup_steps) / max(1, self.max_steps - self.warmup_steps)
         return 0.5 * self.learning_rate * (1.0 + math.cos(math.pi * done))

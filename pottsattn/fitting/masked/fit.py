@@ -48,11 +48,12 @@ from pottsattn.training.workers import choose_device, join_workers, limit_thread
 
 # Where the recipe leaves the choice to the network.
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "attention": {"max_steps": 300, "batch_size": 8192, "learning_rate": 0.1},
+    "attention": {"max_steps": 20_000, "batch_size": 8192, "learning_rate": 0.1},
     "transformer": {
-        "max_steps": 3000,
-        "batch_size": 128,
-        "learning_rate": 1e-3,
+        "max_steps": 20_000,
+        "batch_size": 512,
+        "learning_rate": 5e-3,
+        "warmup_steps": 50,
         "clip_norm": 1.0,
     },
 }
@@ -204,9 +205,9 @@ def train_masked(  # type: ignore[misc]
         "objective": numbers.objective,
         "train_loss": numbers.train_loss,
         "penalty": penalty,
-        "gradient_norm": numbers.gradient_norm,
-        "optimality_gap": numbers.optimality_gap,
-        "estimated_gap": numbers.estimated_gap,
+        "gradient_norm": numbers.gradient.norm,
+        "optimality_gap": numbers.gradient.gap,
+        "estimated_gap": training.estimated_gap,
         "n_evaluations": training.n_evaluations,
         "n_parameters": network.n_parameters,
         "seconds": ended.earlier_seconds + watch.seconds,

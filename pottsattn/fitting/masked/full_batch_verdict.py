@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from pottsattn._core.verdict import TOLERANCES, Verdict
 from pottsattn.fitting.existence import Margins, never_seen
 from pottsattn.fitting.masked.attention import FactoredAttention
+from pottsattn.fitting.masked.evaluation import strong_convexity
 from pottsattn.fitting.masked.full_batch import FullBatch
-from pottsattn.fitting.masked.steps import Training, strong_convexity
+from pottsattn.fitting.masked.steps import Training
 
 
 def judge_full_batch(training: Training, steps: FullBatch) -> Verdict:
@@ -25,15 +26,15 @@ def judge_full_batch(training: Training, steps: FullBatch) -> Verdict:
     """
     numbers, recipe = training.numbers, training.recipe
     strength = strong_convexity(training.objective.network, training.objective.penalty)
-    state = f"gradient norm {numbers.gradient_norm:.1e}"
-    gap, gap_is = numbers.estimated_gap, "" if math.isnan(numbers.estimated_gap) else "estimate"
+    state = f"gradient norm {numbers.gradient.norm:.1e}"
+    gap, gap_is = training.estimated_gap, "" if math.isnan(training.estimated_gap) else "estimate"
     if strength:
-        gap, gap_is = numbers.optimality_gap, "bound"
+        gap, gap_is = numbers.gradient.gap, "bound"
         state += f", at most {gap:.1e} nats per site above the minimum"
         is_there = gap <= TOLERANCES.gap
     elif strength == 0.0:
-        state += f", its largest entry {numbers.largest:.1e}"
-        is_there = numbers.largest <= TOLERANCES.gradient
+        state += f", its largest entry {numbers.gradient.largest:.1e}"
+        is_there = numbers.gradient.largest <= TOLERANCES.gradient
     else:
         state += (
             f", by the curvature seen about {gap:.1e} nats per site above the minimum; as many "
@@ -49,7 +50,7 @@ def judge_full_batch(training: Training, steps: FullBatch) -> Verdict:
     else:
         reason = f"not converged in {recipe.max_steps} steps: {state}"
         verdict = Verdict(False, reason, "raise max_steps or the penalty")
-    return replace(verdict, gap=gap, gap_is=gap_is, gradient_norm=numbers.gradient_norm)
+    return replace(verdict, gap=gap, gap_is=gap_is, gradient_norm=numbers.gradient.norm)
 
 
 def missing_optimum_of_masks(training: Training) -> str | None:
@@ -68,7 +69,7 @@ def missing_optimum_of_masks(training: Training) -> str | None:
         return None
     counts = np.zeros((training.data.length, training.data.n_states))
     margins = Margins(training.data.length)
-    for batch in training.full_batches():
+    for batch in training.evaluation.full_batches():
         rows = batch.weights > 0.0
         states = batch.targets[rows].cpu().numpy()
         seen = None if batch.predicted is None else batch.predicted[rows].cpu().numpy()

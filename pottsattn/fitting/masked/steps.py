@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,19 +21,18 @@ from torch import Tensor, nn
 
 from pottsattn._core.validate import InputError
 from pottsattn.fitting.masked.attention import FactoredAttention
+from pottsattn.fitting.masked.averaging import Comparison, WeightAverage, standard_error
+from pottsattn.fitting.masked.evaluation import Evaluation, Gradient, strong_convexity
+from pottsattn.fitting.masked.evaluation_steps import SAMPLED, SHORTEST_PERIOD
 from pottsattn.fitting.masked.full_batch import FullBatch
 from pottsattn.fitting.masked.masking import BoundMasking, MaskedBatch
-from pottsattn.fitting.masked.objective import EVALUATION_BATCH, Network, Objective, mean_loss
+from pottsattn.fitting.masked.objective import Objective
 from pottsattn.fitting.masked.training_data import TrainingData
-from pottsattn.fitting.penalty import Penalty
+from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.record import History
+from pottsattn._core.verdict import TOLERANCES
 from pottsattn.training.recipe import FullRecipe
 from pottsattn.training.workers import Workers
-
-ENTRIES = 50  # of the history, evenly spaced in the logarithm of the step
-EVALUATION_SHARE = 0.2  # of the work of the training, that goes into its history at most
-FEWEST_ENTRIES = 6
-SAMPLED = 2000  # training sequences on which a transformer is judged, in L passes each
 
 
 @dataclass(frozen=True)
@@ -46,21 +45,13 @@ class FinalNumbers:
         Full-context loss, summed over sites, plus penalty.
     train_loss : float
         Nats per masked site, each site alone masked.
-    gradient_norm, optimality_gap : float
-        Of what was minimized; NaN for fresh masks of a fraction of the sites, whose objective is an
-        average over masks, and for transformers.
-    largest : float
-        Entry of that gradient.
-    estimated_gap : float
-        By the curvature that L-BFGS saw.
+    gradient : Gradient
+        Of what was minimized.
     """
 
     objective: float
     train_loss: float
-    gradient_norm: float
-    optimality_gap: float
-    largest: float = math.nan
-    estimated_gap: float = math.nan
+    gradient: Gradient
 
 
 class Training:
@@ -73,7 +64,11 @@ class Training:
     n_evaluations : int
         Of the objective of a batch: line searches take several a step.
     at_rest : bool
-        Full-batch steps have ended it: at the optimum, or where they change nothing any more.
+        It has ended itself: steps on all data at the optimum or where they change nothing any
+        more, others where as many again would gain too little.
+    comparison : Comparison or None
+        The last one of the mean of the weights with that of the period before, where they are
+        averaged.
     stopped_early : bool
         The held-out loss has ended it.
     best : tuple of int and float
@@ -121,8 +116,8 @@ class Training:
             raise InputError(
                 f"{workers.count} processes for batches of {size} sequences; use fewer processes"
             )
-        # Of one sequence with weight 1: a batch is normalized by what it has on average.
-        self._predictions = masking.predictions(data.weights) / data.n_sequences
+        self.evaluation = Evaluation(objective, data, masking, workers)
+        self._predictions = self.evaluation.predictions
         # Where an epoch is one step of the same sites, so that it is prepared once.
         self._repeats = self._is_full or (self.steps_per_epoch == 1 and masking.masks_all_sites)
         n_hidden = self._predictions * data.n_sequences * recipe.max_steps / self.steps_per_epoch
@@ -137,7 +132,15 @@ class Training:
         self._wrapped = workers.wrap(objective)
         self._optimizer: torch.optim.Optimizer | FullBatch = self._new_optimizer()
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-        self._recorded = self._entry_steps()
+        is_transformer = isinstance(network, MaskedTransformer)
+        rows = masking.n_masks if masking.mask_fraction is not None or is_transformer else 1
+        step = 3.0 * rows * data.n_sequences / self.steps_per_epoch  # forward and back
+        self._costs = costs = self.evaluation.costs(step, validation)
+        self._recorded = costs.entry_steps(recipe.max_steps, has_early_stop=recipe.stop_early)
+        self.comparison: Comparison | None = None
+        self._average: WeightAverage | None = None
+        if not self._is_full and recipe.schedule == "averaged":
+            self._average = WeightAverage(network, costs.first_period)
         self.numbers: FinalNumbers
 
     def advance(self) -> None:
@@ -145,17 +148,31 @@ class Training:
         if not self._entries:
             self._record()
         self._step()
-        if self.done in self._recorded or self.at_rest:
+        is_judged = self._average is not None and self._average.is_whole
+        if is_judged:
+            self._compare()
+        if is_judged or self.done in self._recorded or self.at_rest:
             self._record()
+        if is_judged:
+            self.at_rest = self._stands_still()
 
     def finish(self) -> None:
         """Record the end, go back to the least held-out loss, compute the final numbers."""
         self._wrapped = self.objective  # see `Workers.wrap`
         if self._entries[-1][0] != self.done / self.steps_per_epoch:
+            self._compare()
             self._record()
+        if self._average is not None:
+            self._average.keep()
         if self.recipe.stop_early and self._best_state:
             self.objective.network.load_state_dict(self._best_state)
-        self.numbers = final_numbers(self)
+        evaluation = self.evaluation
+        loss = evaluation.loss()
+        total = self.data.length * self.data.observed_share * loss + evaluation.penalty()
+        self.numbers = FinalNumbers(total, loss, evaluation.gradient(self._n_gradients))
+        if isinstance(self.objective.network, MaskedTransformer) and not self._best_state:
+            last = self._entries[-1]  # the loss of a transformer is not measured on the way
+            self._entries[-1] = (*last[:2], loss, last[3], loss, last[5])
 
     @property
     def is_over(self) -> bool:
@@ -166,6 +183,11 @@ class Training:
     def full_batch(self) -> FullBatch | None:
         """The optimizer, if it takes steps on all data."""
         return self._optimizer if isinstance(self._optimizer, FullBatch) else None
+
+    @property
+    def estimated_gap(self) -> float:
+        """The distance to the minimum by the curvature that L-BFGS saw, nats per site."""
+        return math.nan if self.full_batch is None else self.full_batch.estimated_gap()
 
     def history(self) -> History:
         """Return the losses so far."""
@@ -185,6 +207,8 @@ class Training:
             "best_state": self._best_state,
             "is_over": [self.at_rest, self.stopped_early],
             "is_double": self.dtype is torch.float64,
+            "average": None if self._average is None else self._average.state_dict(),
+            "comparison": None if self.comparison is None else astuple(self.comparison),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -200,33 +224,10 @@ class Training:
         self._losses = self._no_loss + losses
         self.best, self._best_state = tuple(state["best"]), state["best_state"]
         self.at_rest, self.stopped_early = state["is_over"]
-
-    def full_batches(self) -> Iterator[MaskedBatch]:
-        """Yield the share of this process of all training data, masked as the objective is.
-
-        Fresh one-site masks are those of every site, their average. Weights are such that the
-        losses of all processes add up to the mean over masked sites.
-        """
-        masking, n_predicted = self.masking, self._predictions
-        if masking.mask_mode == "fresh" and masking.mask_fraction is None:
-            masking, n_predicted = self._every_site(self.data), self.data.length
-        for numbers in self.data.blocks(EVALUATION_BATCH):
-            share = self.workers.share(numbers)
-            yield self._batch(share, 0, self.data.n_sequences * n_predicted, masking)
-
-    def one_by_one(
-        self, data: TrainingData, n_sequences: int | None = None
-    ) -> Iterator[MaskedBatch]:
-        """Yield all or the first sequences with the mask of every site alone, and their weights."""
-        every = self._every_site(data)
-        for numbers in data.blocks(EVALUATION_BATCH, n_sequences):
-            weights = torch.from_numpy(data.weights[numbers]).to(self.dtype)
-            yield every.batch(numbers, data.rows(numbers), weights, 0).to(self.device)
-
-    @staticmethod
-    def _every_site(data: TrainingData) -> BoundMasking:
-        """Return the masks of every site alone."""
-        return BoundMasking(length=data.length, n_states=data.n_states, gap_policy=data.gap_policy)
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        if state["comparison"] is not None:
+            self.comparison = Comparison(*state["comparison"])
 
     def _step(self) -> None:
         started = time.perf_counter()
@@ -240,6 +241,8 @@ class Training:
             for group in self._optimizer.param_groups:
                 group["lr"] = self.recipe.rate(self.done)
             self._optimizer.step(self._evaluate)  # type: ignore[arg-type]
+            if self._average is not None:
+                self._average.add()
         self.done += 1
         self._seconds += time.perf_counter() - started
 
@@ -297,7 +300,7 @@ class Training:
         share = self.workers.share(numbers)
         for part in np.array_split(share, min(n_parts, len(share))):
             norm = len(numbers) / self.workers.count * self._predictions
-            yield self._batch(part, visit, norm, self.masking)
+            yield self.evaluation.batch(part, visit, norm, self.masking)
 
     def _numbers(self) -> tuple[int, NDArray[np.int64]]:
         """Return the epoch and the numbers of the sequences of this step's batch."""
@@ -306,113 +309,75 @@ class Training:
             self._order = (epoch, self.data.order(self.seed, epoch))
         return epoch, np.array_split(self._order[1], self.steps_per_epoch)[at]
 
-    def _batch(
-        self, numbers: NDArray[np.int64], visit: int, norm: float, masking: BoundMasking
-    ) -> MaskedBatch:
-        """Return sequences masked, their weights divided by `norm`."""
-        weights = torch.from_numpy(self.data.weights[numbers] / norm).to(self.dtype)
-        batch = masking.batch(numbers, self.data.rows(numbers), weights, visit)
-        return batch.to(self.device)
+    def _compare(self) -> None:
+        """Compare the mean of the weights with that of the period before, if there is one."""
+        average = self._average
+        if average is None or not average.n_new:
+            return
+        n_patterns = self._costs.n_patterns(average.n_new)
+        with average.shown(before=True):
+            before = self.evaluation.judged(n_patterns)
+        with average.shown():
+            after = self.evaluation.judged(n_patterns)
+        near_enough = TOLERANCES.fall
+        if isinstance(self.objective.network, MaskedTransformer) and len(after) > 1:
+            # What all training sequences know of the loss, judged on some of them.
+            share = min(1.0, SAMPLED / self.data.n_sequences)
+            near_enough = max(near_enough, math.sqrt(share) * standard_error(after))
+        self.comparison = Comparison.of(average.n_steps, average.n_new, before, after, near_enough)
+
+    def _stands_still(self) -> bool:
+        """Whether the comparison ends the training."""
+        found, network = self.comparison, self.objective.network
+        if found is None:
+            return False
+        if not math.isfinite(found.gain):
+            return True
+        if isinstance(network, MaskedTransformer):
+            has_left = found.objective < self.data.independent_loss  # the plateau at the start
+        else:
+            fall = self._entries[0][4] - self._entries[-1][4]
+            has_left = network.is_convex or fall > TOLERANCES.fall
+        if not (found.is_still and has_left) or self._average is None:
+            return False
+        with self._average.shown():
+            gap = self.evaluation.gradient(self._n_gradients).gap
+        return not gap > self.evaluation.most_gap  # nothing bounds it where it is NaN
+
+    @property
+    def _n_gradients(self) -> int:
+        """Patterns of masks for the gradient, which costs three times as much as a loss."""
+        return self._costs.n_patterns(max(1, self.done // 3))
 
     def _record(self) -> None:
         """Append losses to the history; keep the parameters of the least held-out loss."""
-        data, length = self.data, self.data.length
+        shown = nullcontext() if self._average is None else self._average.shown()
+        with shown if self.done else nullcontext():
+            self._record_losses()
+
+    def _record_losses(self) -> None:
+        data = self.data
         train = held_out = math.nan
         if isinstance(self.objective.network, FactoredAttention):
-            train = mean_loss(self.objective, self.one_by_one(data), self.workers)
-        elif self.done in self._judged():
-            train = mean_loss(self.objective, self.one_by_one(data, SAMPLED), self.workers)
+            train = self.evaluation.loss()
+        elif self.comparison is not None and self.comparison.done == self.done:
+            train = self.comparison.objective
         if self.validation is not None:
-            batches = self.one_by_one(self.validation)
-            held_out = mean_loss(self.objective, batches, self.workers)
+            held_out = self.evaluation.loss(self.validation)
         (losses,) = self.workers.add([float(self._losses)])
         # Steps are normalized by all sites that they mask, ignored gaps among them.
         share = data.observed_share
         masked = losses / self._n_losses / share if self._n_losses else math.nan
-        with torch.no_grad():
-            term = float(self.objective.penalty_term()) / length
         epoch = self.done / self.steps_per_epoch
-        objective = share * train + term
+        objective = share * train + self.evaluation.penalty() / data.length
         self._entries.append((epoch, masked, train, held_out, objective, self._seconds))
         self._losses, self._n_losses = self._no_loss, 0
-        if self.recipe.stop_early and held_out < self.best[1]:
-            self.best = (self.done, held_out)
-            state = self.objective.network.state_dict()
-            self._best_state = {name: tensor.clone() for name, tensor in state.items()}
-        self.stopped_early = (
-            self.recipe.stop_early and self.done - self.best[0] > self.recipe.patience
-        )
-
-    def _judged(self) -> tuple[int, ...]:
-        steps = self.recipe.max_steps
-        return (steps - self.recipe.patience, steps)
-
-    def _entry_steps(self) -> set[int]:
-        """Return the steps after which the history gets an entry."""
-        steps = self.recipe.max_steps
-        rows = self.masking.n_masks if self.masking.mask_fraction is not None else 1.0
-        evaluated = float(self.data.n_sequences)
-        if self.validation is not None:
-            evaluated += self.validation.n_sequences
-        if not isinstance(self.objective.network, FactoredAttention):
-            evaluated = self.data.length * (evaluated - self.data.n_sequences)
-            rows = float(self.masking.n_masks)
-        # Forward and backward take three times as long as forward.
-        work = 3.0 * steps * self.data.n_sequences / self.steps_per_epoch * rows
-        wanted = EVALUATION_SHARE * work / max(1.0, evaluated)
-        n_entries = int(min(ENTRIES, max(FEWEST_ENTRIES, wanted)))
-        found = np.geomspace(1, steps, n_entries)
-        if self.recipe.stop_early:  # half of them evenly spaced in the step
-            found = np.append(found[::2], np.linspace(1, steps, n_entries // 2))
-        return {*found.round().astype(int).tolist(), *self._judged()}
-
-
-def strong_convexity(network: Network, penalty: Penalty) -> float | None:
-    """Return the l2 that every parameter has at least, or None where nothing is convex."""
-    if not isinstance(network, FactoredAttention) or not network.is_convex:
-        return None
-    return min([penalty.couplings_l2] + [penalty.fields_l2] * network.learns_fields)
-
-
-def final_numbers(training: Training) -> FinalNumbers:
-    """Return objective, loss and gradient of the network that a training ends with."""
-    objective, data, masking = training.objective, training.data, training.masking
-    network = objective.network
-    loss = mean_loss(objective, training.one_by_one(data), training.workers)
-    with torch.no_grad():
-        term = float(objective.penalty_term())
-    total = data.length * data.observed_share * loss + term
-    is_average = masking.mask_mode == "fresh" and masking.mask_fraction is not None
-    if not isinstance(network, FactoredAttention) or is_average:
-        return FinalNumbers(total, loss, math.nan, math.nan)
-    estimate = math.nan if training.full_batch is None else training.full_batch.estimated_gap()
-    network.zero_grad()
-    for batch in training.full_batches():
-        (data.length * objective.loss(batch)).backward()
-    term_here = objective.penalty_term() / training.workers.count
-    term_here.backward()  # type: ignore[no-untyped-call]
-    squares = torch.zeros(data.length, dtype=torch.float64, device=training.device)
-    largest = 0.0
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None
-        gradient = training.workers.add_tensor(parameter.grad.double())
-        largest = max(largest, float(gradient.abs().max()))
-        if name in ("interactions", "scores"):
-            squares += (gradient**2).sum(dim=(0, 2))
-        elif name == "fields":
-            squares += (gradient**2).sum(dim=1)
-        else:
-            squares += (gradient**2).sum()
-    network.zero_grad()
-    norm, strength, gap = (
-        float(squares.max().sqrt()),
-        strong_convexity(network, objective.penalty),
-        math.nan,
-    )
-    if strength:  # by strong convexity per site: |gradient|^2 / (4 l2)
-        worst = squares.mean() if network.symmetric else squares.max()  # rows are separate problems
-        gap = float(worst) / (4.0 * strength)
-    return FinalNumbers(total, loss, norm, gap, largest, estimate)
+        if self.recipe.stop_early:
+            if held_out < self.best[1]:
+                self.best = (self.done, held_out)
+                state = self.objective.network.state_dict()
+                self._best_state = {name: tensor.clone() for name, tensor in state.items()}
+            self.stopped_early = self.done - self.best[0] > max(SHORTEST_PERIOD, self.best[0])
 
 
 def _adam(network: nn.Module, recipe: FullRecipe) -> torch.optim.Optimizer:

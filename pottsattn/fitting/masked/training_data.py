@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import entr
 
 from pottsattn._core.validate import check_kind
 from pottsattn.data.dataset import SequenceDataset
@@ -70,6 +72,11 @@ class TrainingData:
             rows, weights = self.rows(numbers), self.weights[numbers, None]
             np.add.at(counts, (sites[None, :], rows), np.broadcast_to(weights, rows.shape))
         return counts[:, : self.n_states] / self.n_sequences
+
+    @cached_property
+    def independent_loss(self) -> float:
+        """The loss of the best model of independent sites, nats per site; gaps are a state."""
+        return float(entr(self.frequencies()).sum(axis=1).mean())
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """Return the numbers of all sequences in the order of an epoch.

@@ -8,9 +8,9 @@ the distance to the minimum the training must at least have left its start.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from scipy.special import entr
 
 from pottsattn._core.verdict import TOLERANCES, Verdict, at_infinity
 from pottsattn.data.dataset import SequenceDataset
@@ -20,14 +20,12 @@ from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.full_batch_verdict import judge_full_batch, missing_optimum_of_masks
 from pottsattn.fitting.masked.steps import Training
 
-FEWEST_STEPS = 50  # fewer say nothing about convergence: the window is then a few tiny steps
-
 
 def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdict:
     """Return the verdict on a training that has finished, uninterrupted."""
     if why := _runs_away(training, dataset):
         return at_infinity(why)
-    recipe, history = training.recipe, training.history()
+    recipe = training.recipe
     step, loss = training.best
     if training.stopped_early or (recipe.stop_early and training.at_rest and step < training.done):
         if step == 0:
@@ -46,52 +44,57 @@ def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdic
     more = "raise max_steps"
     if not training.masking.masks_all_sites and training.masking.mask_mode == "fresh":
         more += " or masks"
-    start = (recipe.max_steps - recipe.patience) / training.steps_per_epoch
-    before = int(np.searchsorted(history.epochs, start))
-    fall = float(history.objective[before] - history.objective[-1])
-    epochs = history.epochs[-1] - history.epochs[before]
-    if not math.isfinite(fall):
+    found = training.comparison
+    if not math.isfinite(training.numbers.objective):
         return Verdict(False, "the training objective is not finite", "lower learning_rate")
-    text = f"the objective changed by {-fall:.1e} nats per site over the last {epochs:.0f} epochs"
+    if recipe.schedule == "cosine":
+        text = (
+            f"the learning rate fell to zero over {training.done} steps, which stills any training"
+        )
+        return _judge_gap(training, text, "use the schedule averaged, or raise max_steps")
+    if found is None:
+        return Verdict(False, f"{training.done} steps are too few to judge", more)
+    text = f"twice the {training.done} steps would gain about {found.gain:.1e}"
+    text += f" ± {found.gain_error:.1e}" if found.error > 0.0 else ""
+    text += " nats per site"
     if recipe.stop_early and step < training.done:
         text += f"; parameters of step {step}, where the held-out loss was least"
-    if recipe.max_steps < FEWEST_STEPS:
-        return Verdict(False, f"{text}, but {recipe.max_steps} steps are too few to judge", more)
-    if abs(fall) >= TOLERANCES.fall:
-        return Verdict(False, f"{text}, expected less than {TOLERANCES.fall:.0e}", more)
-    return _judge_gap(training, dataset, text, more)
+    if not found.is_still:
+        if not found.is_known:
+            text += ", which is not known well enough"
+        return Verdict(False, f"{text}, expected at most {found.most:.1e}", more)
+    if found.most > TOLERANCES.fall:
+        text += f", at most {found.most:.1e}, the standard error"
+    return _judge_gap(training, text, more)
 
 
-def _judge_gap(
-    training: Training, dataset: SequenceDataset | SequenceFile, text: str, more: str
-) -> Verdict:
-    """Return the verdict on a training that stands still."""
-    numbers, network = training.numbers, training.objective.network
-    gap, norm = numbers.optimality_gap, numbers.gradient_norm
-    if math.isfinite(gap):
-        most = TOLERANCES.random_gap
-        text += f"; at most {gap:.1e} nats per site above the minimum"
-        if gap > most:
+def _judge_gap(training: Training, text: str, more: str) -> Verdict:
+    """Return the verdict on a training that stands still, or whose rate fell to zero."""
+    gradient, network = training.numbers.gradient, training.objective.network
+    shared: dict[str, Any] = {"gradient_norm": gradient.norm, "gradient_noise": gradient.noise}
+    if math.isfinite(gradient.gap):
+        most = training.evaluation.most_gap
+        text += f"; at most {gradient.gap:.1e} nats per site above the minimum"
+        if gradient.gap > most:
             text, more = f"{text}, expected {most:.0e}", f"{more}, learning_rate or the penalty"
-        return Verdict(gap <= most, text, more, gap, "bound", norm)
-    is_convex = isinstance(network, FactoredAttention) and network.is_convex
-    if is_convex and not math.isnan(norm):
+        return Verdict(gradient.gap <= most, text, more, gradient.gap, "bound", **shared)
+    if isinstance(network, FactoredAttention) and network.is_convex:
         text += "; without a penalty nothing bounds the distance to the minimum"
-        return Verdict(False, text, "use the optimizer lbfgs, or a penalty", gradient_norm=norm)
-    if why := _learned_nothing(training, dataset):
-        return Verdict(False, f"{text}, but {why}", "raise learning_rate", gradient_norm=norm)
-    return Verdict(True, text, gradient_norm=norm)
+        return Verdict(False, text, "use the optimizer lbfgs, or a penalty", **shared)
+    if training.recipe.schedule == "cosine":
+        return Verdict(False, text, more, **shared)
+    if why := _learned_nothing(training):
+        return Verdict(False, f"{text}, but {why}", "raise learning_rate", **shared)
+    return Verdict(True, text, **shared)
 
 
-def _learned_nothing(training: Training, dataset: SequenceDataset | SequenceFile) -> str | None:
+def _learned_nothing(training: Training) -> str | None:
     """Return what tells that a training stands still because it never moved, or None."""
     objective, loss = training.history().objective, training.numbers.train_loss
     if objective[0] - objective[-1] <= TOLERANCES.fall:  # NaN for a transformer
         return "it is that of the start"
-    if not np.isnan(objective[0]) or isinstance(dataset, SequenceFile):
-        return None
-    independent = float(entr(dataset.site_frequencies()).sum(axis=1).mean())
-    if loss < independent:
+    independent = training.data.independent_loss
+    if not np.isnan(objective[0]) or loss < independent:
         return None
     return f"the loss, {loss:.4f} nats, is not below the {independent:.4f} of independent sites"
 

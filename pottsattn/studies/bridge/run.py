@@ -5,10 +5,10 @@ gradient (`bridge_identity`). On a training part of the data both are minimized,
 program, and the optima laid side by side. Then every site is hidden with probability r, which is
 another composite likelihood: its optimum is judged with the full context, as pseudo-likelihood's.
 
-Trainings with fresh masks start at the pseudo-likelihood optimum, or that of the fraction before,
-and go most of the way by L-BFGS, with masks that are kept; then by Adam, with fresh ones. The
-others start at zero; where U is learned and nothing is convex, at a point that pseudo-likelihood
-starts from as well.
+Where the objective stays the same it is minimized by L-BFGS; with fresh masks and on mini-batches
+by Adam, whose weights are averaged. Trainings with fresh masks start at the pseudo-likelihood
+optimum, or that of the fraction before. The others start at zero; where U is learned and nothing is
+convex, at a point that pseudo-likelihood starts from as well.
 
 Reference: Rende, Gerace, Laio, Goldt, Phys. Rev. Research 6, 023057 (2024), sections II and III.
 """
@@ -19,7 +19,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking
-from pottsattn.fitting.penalty import DEFAULT_RIDGE, Penalty, Ridge
+from pottsattn.fitting.penalty import DEFAULT_RIDGE, Ridge
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
@@ -55,14 +55,11 @@ GAP_TOLERANCE = 1e-10  # nats per site: differences down to 1e-6 nats in the hel
 IDENTITY_WORK = 3e9  # multiplications of a pass over all masks, which sets its sequences
 IDENTITY_SEQUENCES = 200
 COMMON_STEPS = 5  # of pseudo-likelihood, to the point that both start from where U is learned
-FULL_STEPS = 300  # at most, of the full batch: it ends when nothing changes any more
-FIRST_STEPS, LAST_STEPS = 300, 200  # of mini-batches: the way there, and then to rest
-FRESH_RATE = 0.01  # of Adam: lower ones keep the noise of the masks that were kept
-FRESH_STEPS = 30, 200  # with masks that are kept for the way there, and then with fresh ones
+RATE, RATE_FROM_START = 0.1, 0.02  # of mini-batches; not out of the basin that all start in
+FRESH_RATE = 0.01  # with fresh masks, from a point nearby
 # Predictions of a step with fresh masks, as a share of all sites and in number, at least: then the
 # noise of the masks is far below the differences that are shown.
 FRESH_PREDICTED, FEWEST_PREDICTIONS = 0.6, 30_000
-STILL, MOST_ABOVE = 2e-4, 1e-3  # nats per site, see `_settled`
 
 
 def bridge(
@@ -106,10 +103,7 @@ def bridge(
     Returns
     -------
     Bridge
-        Interrupted by Ctrl-C: what was done. A training on mini-batches or with fresh masks counts
-        as converged if its full-context objective changed by less than 2e-4 nats per site over the
-        last fifth of its steps, and, with one-site masks and a convex problem, is at most 1e-3
-        above the minimum.
+        Interrupted by Ctrl-C: what was done.
 
     Raises
     ------
@@ -221,9 +215,6 @@ class _Stages:
             self._progress(100 * self._at + 100 * done // max(1, total), 100 * self._n_stages)
 
 
-_Phase = tuple[Masking, Recipe, Penalty | Ridge]
-
-
 @dataclass
 class _Fits:
     """The fits of a training part, under one penalty."""
@@ -272,63 +263,45 @@ class _Fits:
 
         The latter predict a random quarter of the sites of a sequence, in the end all of them.
         """
-        yield "full batch", self._full_batch(Masking())
-        length, n_sequences = self.train.length, self.train.n_sequences
-        batch_size = max(1, min(1024, n_sequences // 2))
-        rate = 0.1 if self.start is None else 0.02  # not out of the basin that all start in
-        way = Recipe("adam", FIRST_STEPS, learning_rate=rate, batch_size=batch_size)
-        rest = Recipe("adam", LAST_STEPS, learning_rate=0.01, batch_size=batch_size)
-        ridge = Ridge(self.ridge)
-        phases = (Masking(max(1, length // 4)), way, ridge), (Masking(length), rest, ridge)
-        fit = self._train(self._layer(self.start), *phases)
-        yield "mini-batch", _settled(fit, optimum.objective if self.start is None else None)
+        ridge, length = Ridge(self.ridge), self.train.length
+        yield "full batch", self._train(self._layer(self.start), Masking(), Recipe(), ridge)
+        batch_size = max(1, min(1024, self.train.n_sequences // 2))
+        rate = RATE if self.start is None else RATE_FROM_START
+        recipe = Recipe("adam", batch_size=batch_size, learning_rate=rate)
+        masking = Masking(max(1, length // 4))
+        yield "mini-batch", self._train(self._layer(self.start), masking, recipe, ridge)
 
     def masked(self, mode: str, fraction: float, optimum: FitResult) -> FitResult:
         """Return the fit with every site hidden with probability `fraction`."""
-        if mode == "static":  # the objective stays the same
-            return self._full_batch(Masking(None, fraction, "static"))
+        ridge = Ridge(self.ridge)
+        if mode == "static":
+            masking = Masking(None, fraction, "static")
+            return self._train(self._layer(self.start), masking, Recipe(), ridge)
         start = optimum if self.last is None else self.last
         hidden = fraction * self.train.n_sequences * self.train.length
         fewest = min(MAX_PATTERNS, math.ceil(FEWEST_PREDICTIONS / hidden))
         n_masks = max(1, round(FRESH_PREDICTED / fraction), fewest)
-        kept = Masking(min(MAX_PATTERNS, 2 * n_masks), fraction, "static")
-        way = Recipe("lbfgs", FRESH_STEPS[0], precision="single")
-        rest = Recipe(
-            "adam", FRESH_STEPS[1], batch_size=self.train.n_sequences, learning_rate=FRESH_RATE
+        recipe = Recipe("adam", batch_size=self.train.n_sequences, learning_rate=FRESH_RATE)
+        layer = self._layer((start.fields, start.couplings))
+        self.last = self._train(layer, Masking(n_masks, fraction), recipe, ridge)
+        return self.last
+
+    def _train(
+        self, layer: FactoredAttention, masking: Masking, recipe: Recipe, ridge: Ridge
+    ) -> FitResult:
+        fit = train_masked(
+            self.train,
+            layer,
+            penalty=ridge,
+            masking=masking,
+            recipe=recipe,
+            rng=self.seed,
+            device="cpu",
+            n_threads=self.n_threads,
+            progress=self.stages.inside,
         )
-        # Masks that are kept stand for fresh ones: the penalty is that of all sites.
-        fresh = Masking(n_masks, fraction)
-        phases = (kept, way, optimum.penalty), (fresh, rest, Ridge(self.ridge))
-        fit = self.last = self._train(self._layer((start.fields, start.couplings)), *phases)
-        return _settled(fit)
-
-    def _full_batch(self, masking: Masking) -> FitResult:
-        """Return a fit by L-BFGS, in single precision as far as it goes, then in double."""
-        first = Recipe("lbfgs", FULL_STEPS, precision="single")
-        last, ridge = replace(first, precision="double"), Ridge(self.ridge)
-        phases = (masking, first, ridge), (masking, last, ridge)
-        return self._train(self._layer(self.start), *phases)
-
-    def _train(self, layer: FactoredAttention, *phases: _Phase) -> FitResult:
-        """Return the last of several trainings of one layer; its seconds are those of all."""
-        seconds = compiled = 0.0
-        for masking, recipe, penalty in phases:
-            fit = train_masked(
-                self.train,
-                layer,
-                penalty=penalty,
-                masking=masking,
-                recipe=recipe,
-                rng=self.seed,
-                device="cpu",
-                n_threads=self.n_threads,
-                progress=self.stages.inside,
-            )
-            seconds, compiled = seconds + fit.seconds, compiled + fit.compile_seconds
-            if fit.interrupted:
-                break
         self.stages.next()
-        return replace(fit, seconds=seconds, compile_seconds=compiled)
+        return fit
 
     def _layer(self, start: tuple[Array, Couplings] | None) -> FactoredAttention:
         """Return a new layer at `start`, at zero without one."""
@@ -336,27 +309,6 @@ class _Fits:
         if start is not None:
             layer.set_parameters(*start)
         return layer
-
-
-def _settled(fit: FitResult, minimum: float | None = None) -> FitResult:
-    """Return a fit judged by what is known here, where `train_masked` has to be stricter.
-
-    With fresh masks the full-context objective is not what is minimized, and noise moves it in
-    first order. Of one-site masks the minimum of the objective is known, and needs no bound.
-    """
-    history = fit.history
-    if fit.converged or fit.interrupted or history is None:
-        return fit
-    before = int(np.searchsorted(history.epochs, 0.8 * history.epochs[-1]))
-    change = float(history.objective[-1] - history.objective[before])
-    above = 0.0 if minimum is None else (fit.objective - minimum) / fit.length
-    text = f"the objective changed by {change:.1e} nats per site over the last fifth of the steps"
-    if minimum is not None:
-        text += f" and is {above:.1e} above the minimum"
-    if abs(change) < STILL and above < MOST_ABOVE:  # False for NaN
-        return replace(fit, converged=True, message=text)
-    limits = f"{STILL:.0e}" + (f" and {MOST_ABOVE:.0e}" if minimum is not None else "")
-    return replace(fit, message=f"{text}, expected less than {limits}")
 
 
 def _few(train: SequenceDataset, rng: np.random.Generator) -> SequenceDataset:

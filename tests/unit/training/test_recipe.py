@@ -24,7 +24,7 @@ def test_what_is_left_out_is_chosen_by_the_network():
 def test_options_of_adam_ask_for_it():
     assert not Recipe(max_steps=9, precision="double").asks_for_adam
     for options in (
-        {"learning_rate": 0.1}, {"schedule": "constant"}, {"warmup_steps": 1}, {"clip_norm": 1.0},
+        {"learning_rate": 0.1}, {"schedule": "cosine"}, {"warmup_steps": 1}, {"clip_norm": 1.0},
         {"weight_decay": 0.1}, {"accumulate": 2},
     ):  # fmt: skip
         assert Recipe(**options).asks_for_adam

@@ -219,7 +219,7 @@ def test_a_run_that_was_over_stays_so(name, data, tmp_path, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("pottsattn.fitting.masked.steps.final_numbers", die)
+        patch.setattr("pottsattn.fitting.masked.steps.FinalNumbers", die)
         with pytest.raises(Killed):
             train(data, checkpoint=path, **options)
     fit = train(data, checkpoint=path, **options)

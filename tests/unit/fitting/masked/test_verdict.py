@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from unittest import mock
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +19,7 @@ from pottsattn.sampling.sampler import sample
 from pottsattn.training.recipe import Recipe
 
 FREE = Penalty(0.0, 0.0)
-STILL = Recipe(max_steps=60, learning_rate=1e-8)
+STILL = Recipe("adam", max_steps=200, learning_rate=1e-8)
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +82,32 @@ def test_a_training_that_never_moved_has_not_converged(data):
     network = MaskedTransformer(8, 3, width=8, generator=torch.Generator().manual_seed(0))
     with pytest.warns(ConvergenceWarning, match="is not below the 1.09.* of independent sites"):
         train_masked(data, network, recipe=STILL, rng=0)
+
+
+@pytest.mark.parametrize("masking", [Masking(masks=2), Masking(mask_fraction=0.4)], ids=str)
+def test_random_masks_end_by_themselves_near_the_optimum(data, masking):
+    """Far below their bound of steps, whichever it is; what is told of the distance holds."""
+    recipe = Recipe("adam", batch_size=200)
+    fit = train_masked(data, ridge=2.0, masking=masking, recipe=recipe, rng=0)
+    assert fit.converged
+    assert fit.n_evaluations < 10_000
+    assert re.match(r"twice the \d+ steps would gain about", fit.message)
+    same = train_masked(
+        data, ridge=2.0, masking=masking, recipe=replace(recipe, max_steps=15_000), rng=0
+    )
+    assert same.objective == fit.objective
+    longer = replace(recipe, max_steps=2 * fit.n_evaluations, learning_rate=0.05)
+    with mock.patch("pottsattn.fitting.masked.averaging.Comparison.is_still", False):
+        with pytest.warns(ConvergenceWarning):
+            twice = train_masked(data, ridge=2.0, masking=masking, recipe=longer, rng=1)
+    # Another seed and rate: the means are of noise that is far below that of the last weights.
+    assert abs(twice.objective - fit.objective) / data.length < 5e-5
+    assert fit.optimality_gap < 1e-2
+
+
+def test_a_rate_that_falls_to_zero_is_no_proof(data):
+    recipe = Recipe("adam", 300, schedule="cosine")
+    two = AttentionConfig(2, color_similarity="learned")
+    with pytest.warns(ConvergenceWarning, match="fell to zero over 300 steps, which stills"):
+        assert not train_masked(data, two, ridge=0.2, recipe=recipe, rng=0).converged
+    assert train_masked(data, ridge=2.0, recipe=recipe, rng=0).converged  # by the bound

@@ -16,6 +16,7 @@ from pottsattn._core.validate import ConvergenceWarning, InputError
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.figures.bridge import plot_bridge
 from pottsattn.fitting.masked.attention import FactoredAttention
+from pottsattn.fitting.masked.fit import DEFAULTS
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.model.exact import enumerate_states
 from pottsattn.studies.bridge.identity import check_identity, draw_layers
@@ -191,8 +192,7 @@ def test_wrong_options_are_said_at_once(dataset, options, message):
 
 
 def test_a_training_cut_short_is_not_called_converged(dataset, monkeypatch):
-    monkeypatch.setattr("pottsattn.studies.bridge.run.FIRST_STEPS", 1)
-    monkeypatch.setattr("pottsattn.studies.bridge.run.LAST_STEPS", 2)
+    monkeypatch.setitem(DEFAULTS["attention"], "max_steps", 2)
     with pytest.warns(ConvergenceWarning, match="not converged: mini-batch"):
         found = bridge(dataset, mask_fractions=(), rng=0, n_threads=1)
     assert not found.converged
