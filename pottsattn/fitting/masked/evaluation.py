@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pottsattn._core.verdict import TOLERANCES
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.evaluation_steps import (
     FEWEST_PATTERNS,
@@ -26,7 +27,6 @@ from pottsattn.fitting.masked.objective import EVALUATION_BATCH, Network, Object
 from pottsattn.fitting.masked.training_data import TrainingData
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.penalty import Penalty
-from pottsattn._core.verdict import TOLERANCES
 from pottsattn.training.workers import Workers
 
 GROUPS = 20  # of the training sequences on which a transformer is judged

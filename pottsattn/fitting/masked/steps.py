@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pottsattn._core.validate import InputError
+from pottsattn._core.verdict import TOLERANCES
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.averaging import Comparison, WeightAverage, standard_error
 from pottsattn.fitting.masked.evaluation import Evaluation, Gradient, strong_convexity
@@ -30,7 +31,6 @@ from pottsattn.fitting.masked.objective import Objective
 from pottsattn.fitting.masked.training_data import TrainingData
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.record import History
-from pottsattn._core.verdict import TOLERANCES
 from pottsattn.training.recipe import FullRecipe
 from pottsattn.training.workers import Workers
 
