@@ -45,7 +45,7 @@ NETWORK_TEXTS = {
     "batch_size": ("B", "sequences a step (default: 8192; 128)"),
     "accumulate": ("N", "parts of a batch, to save memory"),
     "learning_rate": ("X", "highest rate (default: 0.1; 0.001)"),
-    "schedule": ("NAME", "cosine or constant"),
+    "schedule": ("NAME", "averaged or cosine"),
     "warmup_steps": ("N", "steps over which the rate rises from zero"),
     "weight_decay": ("X", "transformer: of AdamW"),
     "clip_norm": ("X", "longest gradient (default: none; 1)"),

@@ -95,8 +95,7 @@ TEXTS = {
     ),
     "max_steps": (
         "N",
-        "steps at most (default: 1000 a site, 10000 of lbfgs or of heads; adam: 300 attention, "
-        "3000 transformer)",
+        "steps at most (default: 1000 a site, 10000 of lbfgs or of heads, 20000 of adam)",
     ),
 }
 

@@ -138,6 +138,7 @@ def train_potts_areas(
 
     fit = train_masked(dataset, layer, recipe=recipe, rng=seed, progress=record, **options)
     learned = _attention(layer)
+    trace[-1] = (trace[-1][0], own_area_share(learned, labels))  # of the weights that are returned
     return PottsAreaTraining(
         fit=fit,
         areas=labels,

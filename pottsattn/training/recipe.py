@@ -33,15 +33,16 @@ class Recipe:
         whose objective stays the same, on data in memory; "adam" else, and where `batch_size`,
         `stop_early` or an option that only Adam has asks for it.
     max_steps, batch_size, accumulate
-        Steps, 300 for factored attention and 3000 for a transformer if left out, of lbfgs at most
-        10000; sequences a step at most (an epoch is cut into batches of nearly equal size), 8192
-        and 128; parts of a batch whose gradients are added up, to save memory. With lbfgs
-        `batch_size` is that of the parts.
+        Steps at most, 10,000 of lbfgs and 20,000 of adam if left out: a bound that is seldom met;
+        sequences a step at most (an epoch is cut into batches of nearly equal size), 8192 for
+        factored attention and 512 for a transformer; parts of a batch whose gradients are added up,
+        to save memory. With lbfgs `batch_size` is that of the parts.
     learning_rate, schedule, warmup_steps
-        Of Adam: the highest rate, 0.1 for factored attention and 1e-3 for a transformer if left
-        out; "averaged": it falls like the root of the steps, whose weights are averaged until more
-        steps would gain nothing, or "cosine": it falls to zero over `max_steps`; steps over which
-        it rises from zero, 50 for a transformer and none for factored attention if left out.
+        Of Adam: the highest rate, 0.1 for factored attention and 5e-3 for a transformer if left
+        out; "averaged": the rate falls like the root of the steps, and their weights are averaged,
+        until twice the steps would gain nothing (`pottsattn.fitting.masked.averaging`), or
+        "cosine": it falls to zero over `max_steps`; steps over which the rate rises from zero, 50
+        for a transformer and none for factored attention if left out.
     weight_decay
         Of AdamW, for a transformer.
     clip_norm

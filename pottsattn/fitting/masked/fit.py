@@ -124,13 +124,14 @@ def train_masked(  # type: ignore[misc]
     -------
     FitResult or NetworkFit
         With a history; `NetworkFit` for a transformer, which has no couplings, and whose history
-        has the loss of at most 2000 training sequences, for which it takes L passes, and that in
-        the last fifth only. `converged`: by lbfgs, at the optimum, to 1e-6 nats per site where it
-        is convex, else where as many steps again would gain at most 1e-5 (docs/limits.md); by adam,
-        the objective on the full training data changed by less than 1e-5 nats per site over the
-        last fifth of at least 50 steps and, where the problem is convex, is at most 1e-3 above its
-        minimum by the bound of convexity; or the held-out loss, once it had fallen, ended the
-        training. Interrupted by Ctrl-C: what was learned so far, not converged.
+        has the loss of at most 2000 training sequences, for which it takes L passes, and that
+        where periods end only. `converged` (docs/limits.md): by lbfgs, at the optimum, to 1e-6 nats
+        per site where it is convex, else where as many steps again would gain at most 1e-5; by
+        adam, where twice the steps would gain no more than 1e-5 or the standard error of that
+        (of a transformer, of its loss) and, where the problem is convex, the bound on the distance
+        to its minimum is at most 1e-3, or 1e-2 where masks of a fraction are drawn; or the held-out
+        loss, once it had fallen, ended the training. Interrupted by Ctrl-C: what was learned so
+        far, not converged.
 
     Raises
     ------

@@ -47,7 +47,7 @@ class Grid:
     mask_fractions: tuple[float, ...] = ()
     mask_mode: str = "static"
     masks: int = 1
-    max_steps: int = 300
+    max_steps: int = 20_000
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class FitTask:
     mask_fraction: float | None = None
     mask_mode: str | None = None
     masks: int | None = None
-    max_steps: int = 300
+    max_steps: int = 20_000
 
     @property
     def n_sequences(self) -> int:
