@@ -39,15 +39,13 @@ class Tolerances:
         Distance to the minimum, nats per site, of a solver or of full-batch steps: proven, or
         estimated by the curvature seen.
     random_gap
-        The same, proven, after steps of random batches or masks, whose noise hides less.
-    mask_gap
-        The same where masks of a fraction of the sites are drawn: the bound holds the noise of the
-        masks that the gradient is known by.
+        The same, proven, after steps of random batches or masks. The bound is hundreds of times the
+        distance there, and holds the noise of masks by which the gradient is known.
     gradient
         Largest entry of the gradient where no penalty bounds the distance.
     fall
         What twice the steps may gain, nats per site, or the standard error of that; of a
-        transformer the standard error of its loss over the training sequences.
+        transformer half the standard error of its loss over the training sequences.
     left
         Share of what there was to gain that may be left, where the smallest possible loss is known.
     still
@@ -56,8 +54,7 @@ class Tolerances:
     """
 
     gap: float = 1e-6
-    random_gap: float = 1e-3
-    mask_gap: float = 1e-2
+    random_gap: float = 1e-2
     gradient: float = 1e-7
     fall: float = 1e-5
     left: float = 0.02

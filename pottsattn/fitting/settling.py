@@ -27,6 +27,8 @@ class Settling:
         Sites; objectives and distances come summed over them.
     gap_tolerance
         Nats per site, of the distance. The tolerance of the fall is in proportion.
+    share
+        Of the steps, over which the rate of the fall is taken.
 
     Attributes
     ----------
@@ -34,8 +36,10 @@ class Settling:
         The distance at the last step, nats per site; infinite where unknown.
     """
 
-    def __init__(self, length: int, gap_tolerance: float = TOLERANCES.gap) -> None:
-        self._length = length
+    def __init__(
+        self, length: int, gap_tolerance: float = TOLERANCES.gap, share: float = SHARE
+    ) -> None:
+        self._length, self._share = length, share
         self._aim = AIM * gap_tolerance
         self._most = TOLERANCES.fall * gap_tolerance / TOLERANCES.gap
         self._values: list[float] = []
@@ -64,7 +68,7 @@ class Settling:
         the last fifth; infinite after the first few.
         """
         n_steps = len(self._values) - 1
-        n_compared = max(FEWEST, round(SHARE * n_steps))
+        n_compared = max(FEWEST, round(self._share * n_steps))
         if n_steps < n_compared:
             return math.inf
         fall = self._values[-1 - n_compared] - self._values[-1]

@@ -25,6 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pottsattn._core.verdict import TOLERANCES
+
 MOST_ERROR = 5.0  # standard error of a fall, in units of one that does not count
 
 
@@ -41,8 +43,10 @@ class Comparison:
     fall, error : float
         By how much it fell, and the standard error of that over masks or sequences; 0 where all
         data and all masks were judged.
-    near_enough : float
-        A fall, nats per site, that does not count.
+    loss_error : float
+        The standard error of the objective itself over the training sequences, where that is what
+        the fall is measured by; 0 where it is not. Half of it may be gained, as the next doubling
+        may gain more than the last one.
     """
 
     done: int
@@ -50,7 +54,7 @@ class Comparison:
     objective: float
     fall: float
     error: float
-    near_enough: float
+    loss_error: float = 0.0
 
     @classmethod
     def of(
@@ -59,12 +63,12 @@ class Comparison:
         new: int,
         before: NDArray[np.float64],
         after: NDArray[np.float64],
-        near_enough: float,
+        loss_error: float = 0.0,
     ) -> Comparison:
         """Return what objectives of groups of masks or sequences, the same ones, say."""
         falls = before - after
         error = standard_error(falls) if len(falls) > 1 else 0.0
-        return cls(done, new, float(after.mean()), float(falls.mean()), error, near_enough)
+        return cls(done, new, float(after.mean()), float(falls.mean()), error, loss_error)
 
     @property
     def gain(self) -> float:
@@ -82,12 +86,12 @@ class Comparison:
     @property
     def most(self) -> float:
         """The largest gain, nats per site, at which a training is called still."""
-        return max(self.near_enough, self.gain_error)
+        return max(TOLERANCES.fall, self.gain_error, 0.5 * self.loss_error)
 
     @property
     def is_known(self) -> bool:
         """Whether the error is small enough to tell anything."""
-        return self.error <= MOST_ERROR * self.near_enough
+        return self.error <= max(MOST_ERROR * TOLERANCES.fall, self.loss_error)
 
     @property
     def is_still(self) -> bool:

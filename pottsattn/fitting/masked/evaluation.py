@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pottsattn._core.verdict import TOLERANCES
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.evaluation_steps import (
     FEWEST_PATTERNS,
@@ -76,11 +75,6 @@ class Evaluation:
     def draws_masks(self) -> bool:
         """Whether the objective is an average over masks that are drawn."""
         return self.masking.mask_fraction is not None and self.masking.mask_mode == "fresh"
-
-    @property
-    def most_gap(self) -> float:
-        """The bound on the distance to the minimum that is near enough after random steps."""
-        return TOLERANCES.mask_gap if self.draws_masks else TOLERANCES.random_gap
 
     def batch(
         self, numbers: NDArray[np.int64], visit: int, norm: float, masking: BoundMasking

@@ -128,9 +128,9 @@ def train_masked(  # type: ignore[misc]
         where periods end only. `converged` (docs/limits.md): by lbfgs, at the optimum, to 1e-6 nats
         per site where it is convex, else where as many steps again would gain at most 1e-5; by
         adam, where twice the steps would gain no more than 1e-5 or the standard error of that
-        (of a transformer, of its loss) and, where the problem is convex, the bound on the distance
-        to its minimum is at most 1e-3, or 1e-2 where masks of a fraction are drawn; or the held-out
-        loss, once it had fallen, ended the training. Interrupted by Ctrl-C: what was learned so
+        (of a transformer, half that of its loss) and, where the problem is convex, the bound on the
+        distance to its minimum is at most 1e-2; or the held-out loss, once it had fallen, ended the
+        training. Interrupted by Ctrl-C: what was learned so
         far, not converged.
 
     Raises

@@ -21,7 +21,7 @@ from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.pseudolikelihood.joint_solver import TUNING_STEPS
 from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS as DESCENT_VECTORS
 from pottsattn.fitting.pseudolikelihood.lbfgs import BoundedDescent, Descent
-from pottsattn.fitting.settling import Settling
+from pottsattn.fitting.settling import SHARE, Settling
 
 # Of the tolerance of the bound: a verdict is to hold with room to spare, and a proof is cheap, as
 # steps near the optimum of a convex problem gain a digit each.
@@ -71,7 +71,10 @@ class FullBatch:
         self._descent: Descent | None = None
         self._metric: list[NDArray[np.float64]] = []
         self._is_tuned = before is not None
-        self.settling: Settling = Settling(len(frequencies)) if before is None else before.settling
+        # Softmax attention with several heads falls in bursts, between which its rate says little.
+        share = 0.5 if self._coordinates.bounded.any() else SHARE
+        new = Settling(len(frequencies), share=share)
+        self.settling: Settling = new if before is None else before.settling
         self.at_rest = False
 
     def step(self) -> None:

@@ -319,12 +319,12 @@ class Training:
             before = self.evaluation.judged(n_patterns)
         with average.shown():
             after = self.evaluation.judged(n_patterns)
-        near_enough = TOLERANCES.fall
+        loss_error = 0.0
         if isinstance(self.objective.network, MaskedTransformer) and len(after) > 1:
             # What all training sequences know of the loss, judged on some of them.
             share = min(1.0, SAMPLED / self.data.n_sequences)
-            near_enough = max(near_enough, math.sqrt(share) * standard_error(after))
-        self.comparison = Comparison.of(average.n_steps, average.n_new, before, after, near_enough)
+            loss_error = math.sqrt(share) * standard_error(after)
+        self.comparison = Comparison.of(average.n_steps, average.n_new, before, after, loss_error)
 
     def _stands_still(self) -> bool:
         """Whether the comparison ends the training."""
@@ -342,7 +342,7 @@ class Training:
             return False
         with self._average.shown():
             gap = self.evaluation.gradient(self._n_gradients).gap
-        return not gap > self.evaluation.most_gap  # nothing bounds it where it is NaN
+        return not gap > TOLERANCES.random_gap  # nothing bounds it where it is NaN
 
     @property
     def _n_gradients(self) -> int:

@@ -63,8 +63,8 @@ def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdic
         if not found.is_known:
             text += ", which is not known well enough"
         return Verdict(False, f"{text}, expected at most {found.most:.1e}", more)
-    if found.most > TOLERANCES.fall:
-        text += f", at most {found.most:.1e}, the standard error"
+    if found.loss_error > 0.0:
+        text += f"; the standard error of the loss is {found.loss_error:.1e}"
     return _judge_gap(training, text, more)
 
 
@@ -73,7 +73,7 @@ def _judge_gap(training: Training, text: str, more: str) -> Verdict:
     gradient, network = training.numbers.gradient, training.objective.network
     shared: dict[str, Any] = {"gradient_norm": gradient.norm, "gradient_noise": gradient.noise}
     if math.isfinite(gradient.gap):
-        most = training.evaluation.most_gap
+        most = TOLERANCES.random_gap
         text += f"; at most {gradient.gap:.1e} nats per site above the minimum"
         if gradient.gap > most:
             text, more = f"{text}, expected {most:.0e}", f"{more}, learning_rate or the penalty"

@@ -115,7 +115,7 @@ def test_a_refit_takes_every_option_of_a_training(drawn):
     options = {"n_heads": 2, "color_similarity": "learned", "attention": "softmax"}
     options |= {"head_dimension": 3, "masks": 2, "learning_rate": 0.03, "batch_size": 100}
     fit = train_masked(
-        drawn, **as_training(max_steps=2, rng=3, schedule="constant", n_threads=1, **options)
+        drawn, **as_training(max_steps=2, rng=3, schedule="cosine", n_threads=1, **options)
     )
     again = refit(fit, drawn, n_threads=1)
     differing = {name for name, value in fit.config.items() if again.config[name] != value}

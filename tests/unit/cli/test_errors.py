@@ -292,7 +292,7 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{TRAIN} --attention hard", "attention must be one of free, softmax"),
         (f"{TRAIN} --optimizer sgd", "optimizer must be one of adam, lbfgs"),
         (f"{TRAIN} --optimizer lbfgs --masks 2", "lbfgs needs an objective that stays the same"),
-        (f"{TRAIN} --schedule step", "schedule must be one of cosine, constant"),
+        (f"{TRAIN} --schedule step", "schedule must be one of averaged, cosine"),
         (f"{TRAIN} --precision half", "precision must be one of single, double, mixed, bfloat16"),
         (f"{TRAIN} --batch-size 0", "--batch-size must be at least 1"),
         (f"{TRAIN} --accumulate 0", "accumulate must be at least 1"),

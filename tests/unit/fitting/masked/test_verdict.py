@@ -77,7 +77,7 @@ def test_a_training_that_never_moved_has_not_converged(data):
     three = AttentionConfig(3, color_similarity="learned")
     with pytest.warns(ConvergenceWarning, match="but it is that of the start; raise learning_rate"):
         train_masked(data, three, ridge=0.2, recipe=STILL, rng=0)
-    with pytest.warns(ConvergenceWarning, match="above the minimum, expected 1e-03"):
+    with pytest.warns(ConvergenceWarning, match="above the minimum, expected 1e-02"):
         train_masked(data, ridge=0.2, recipe=STILL, rng=0)
     network = MaskedTransformer(8, 3, width=8, generator=torch.Generator().manual_seed(0))
     with pytest.warns(ConvergenceWarning, match="is not below the 1.09.* of independent sites"):
