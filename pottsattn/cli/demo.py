@@ -16,7 +16,7 @@ from pottsattn.cli._shell import (
 )
 
 if TYPE_CHECKING:
-    from pottsattn.demo.job import DemoResult
+    pass
 
 
 def add_parser(commands: Any) -> None:
@@ -52,16 +52,6 @@ def _demo(arguments: argparse.Namespace) -> int:
         },
         f"{page}: largest deviation of a mean test loss from theory "
         f"{100 * abs(worst.relative):.2f} % ({worst.point.method}, alpha {worst.point.alpha:g})"
-        + ("" if result.converged else f"; {stated(False, _reason(result))}"),
+        + ("" if result.converged else f"; {stated(False, result.message)}"),
     )
     return DONE if result.converged else NOT_CONVERGED
-
-
-def _reason(result: DemoResult) -> str:
-    solved = [curve.converged for curve in result.curves]
-    n_unsolved = sum(int((~points).sum()) for points in solved)
-    return (
-        result.table.message
-        if n_unsolved == 0
-        else (f"{result.table.message}; {n_unsolved} points of the theory are not solved")
-    )

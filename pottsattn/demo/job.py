@@ -102,6 +102,16 @@ class DemoResult:
         fits = self.table.converged and self.example.random.converged
         return fits and all(bool(curve.converged.all()) for curve in self.curves)
 
+    @property
+    def message(self) -> str:
+        """What did not converge, in plain words; "" if all of it did."""
+        n_unsolved = sum(int((~curve.converged).sum()) for curve in self.curves)
+        reasons = [] if self.table.converged else [self.table.message]
+        reasons += [] if n_unsolved == 0 else [f"{n_unsolved} points of the theory are not solved"]
+        if not self.example.random.converged:
+            reasons.append(f"training with random masks: {self.example.random.message}")
+        return "; ".join(reasons)
+
     def save(self, out: Path) -> None:
         """Write curves, points, the example's data sets and fits into the folder `out`."""
         for curve in self.curves:

@@ -613,7 +613,9 @@ def test_demo_reports_its_page(run_json, tmp_path, monkeypatch):
         progress(0, 1)  # not a terminal: nothing is shown
         assert (folder, n_threads) == (str(tmp_path), 1)
         assert (settings.n_instances, settings.seed) == (2, 5)
-        return SimpleNamespace(deviations=lambda: iter([deviation]), converged=False)
+        return SimpleNamespace(
+            deviations=lambda: iter([deviation]), converged=False, message="too few steps"
+        )
 
     monkeypatch.setattr("pottsattn.demo.run.run_demo", run_demo)
     argv = ("demo", "--instances", "2", "--seed", "5", "--threads", "1", "--out", str(tmp_path))
