@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pottsattn._core.validate import ConvergenceWarning
 
-ERRORS = 5.0  # of the noise, by which a loss is below that of the start; its size is uncertain
+ERRORS = 3.0  # standard errors by which a loss is below that of the start
 FEWEST_LOSSES = 10  # two in each of the last two fifths
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pottsattn._core.verdict import stated
 from pottsattn.cli._shell import (
@@ -14,9 +14,6 @@ from pottsattn.cli._shell import (
     bar,
     say,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_parser(commands: Any) -> None:

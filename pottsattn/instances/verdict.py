@@ -19,7 +19,6 @@ import math
 import numpy as np
 
 from pottsattn._core.verdict import (
-    ERRORS,
     Verdict,
     above_the_start,
     diverged_by,
@@ -28,6 +27,7 @@ from pottsattn._core.verdict import (
 from pottsattn.instances.result import EncoderHistory
 
 STILL = 0.15  # 0.2 is the share of a loss that falls in proportion to the rates
+ERRORS = 5.0  # of the scatter of ten entries, by which the loss is below that of the start
 FEWEST_ENTRIES = 10  # of a loss
 
 
