@@ -109,7 +109,9 @@ def network(
         transformer,
         masking=Masking(masks=SITES),
         recipe=Recipe(
-            max_steps=FEW_STEPS if layers == 1 else STEPS,
+            "adam",
+            FEW_STEPS if layers == 1 else STEPS,
+            schedule="cosine",
             batch_size=BATCH,
             learning_rate=RATE,
             warmup_steps=WARMUP,
@@ -130,7 +132,9 @@ def attention(data: Path, seed: int, n_sequences: int) -> dict[str, Any]:
         train,
         AttentionConfig(color_similarity="learned", fields="none"),
         masking=Masking(masks=SITES),
-        recipe=Recipe(max_steps=max(300, 40 * n_sequences // 1024), batch_size=1024),
+        recipe=Recipe(
+            "adam", max(300, 40 * n_sequences // 1024), batch_size=1024, schedule="cosine"
+        ),
         validation=validation,
         rng=seed,
         n_threads=1,
@@ -163,7 +167,7 @@ def same_objective(data: Path, seed: int, n_sequences: int) -> dict[str, Any]:
             train,
             layer,
             masking=Masking(masks=LENGTH),
-            recipe=Recipe(max_steps=600, batch_size=1024),
+            recipe=Recipe("adam", 600, batch_size=1024, schedule="cosine"),
             **trained,
         ),
     }
@@ -226,7 +230,7 @@ def masks(data: Path, seed: int, mode: str, n_patterns: int, fraction: float) ->
             train,
             layer,
             masking=Masking(masks=n_patterns, mask_fraction=fraction),
-            recipe=Recipe(max_steps=FRESH_STEPS, learning_rate=0.05),
+            recipe=Recipe("adam", FRESH_STEPS, learning_rate=0.05, schedule="cosine"),
             rng=seed,
             **options,
         )

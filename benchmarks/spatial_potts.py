@@ -109,7 +109,8 @@ def train(dataset: SequenceDataset, labels: NDArray, kind: str, seed: int) -> Po
     n_steps = N_STEPS if similarity != "learned" else N_LEARNED_STEPS
     # Free attention with one-site masks is a convex problem, which can be solved to its end.
     is_convex = kind == "free, one site"
-    recipe = Recipe("lbfgs", 200) if is_convex else Recipe(max_steps=n_steps, batch_size=BATCH)
+    cosine = Recipe("adam", n_steps, batch_size=BATCH, schedule="cosine")
+    recipe = Recipe("lbfgs", 200) if is_convex else cosine
     return train_potts_areas(
         dataset,
         labels,
