@@ -31,14 +31,9 @@ from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.losses import squared_error
 from pottsattn.fitting.result import FitResult
-from pottsattn.fitting.selection.curvature import (
-    Curvature,
-    FactoredCurvature,
-    FullCurvature,
-    draw,
-    row_state,
-)
+from pottsattn.fitting.selection.curvature import FactoredCurvature, FullCurvature, draw
 from pottsattn.fitting.selection.relatives import are_relatives, pulls_of_relatives
+from pottsattn.fitting.selection.row_state import Curvature, row_state
 
 Array = NDArray[np.float64]
 MOST_SEQUENCES = 1000  # that are left out, drawn by their weights

@@ -22,8 +22,8 @@ from pottsattn._core.threads import n_threads_or_default, run_in_threads
 from pottsattn._core.validate import check_choice, check_kind
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.result import CouplingErrors, FitResult
-from pottsattn.fitting.selection.curvature import row_state
 from pottsattn.fitting.selection.leave_one_out import check_rows, curvature_of
+from pottsattn.fitting.selection.row_state import row_state
 
 Array = NDArray[np.float64]
 KINDS = ("laplace", "sandwich")

@@ -18,11 +18,12 @@ from pottsattn.fitting.pseudolikelihood.rows_factored import FactoredRows
 from pottsattn.fitting.pseudolikelihood.solver import Solver
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection import ridge_choice
-from pottsattn.fitting.selection.curvature import FactoredCurvature, FullCurvature, row_state
+from pottsattn.fitting.selection.curvature import FactoredCurvature, FullCurvature
 from pottsattn.fitting.selection.kernels_curvature import same_state_sums
 from pottsattn.fitting.selection.leave_one_out import leave_one_out
 from pottsattn.fitting.selection.relatives import leaving_weight
 from pottsattn.fitting.selection.ridge_choice import choose_ridge
+from pottsattn.fitting.selection.row_state import row_state
 from pottsattn.fitting.selection.standard_errors import standard_errors, with_standard_errors
 from pottsattn.model.ensembles import sk_potts
 from pottsattn.model.exact import enumerate_states
