@@ -95,7 +95,8 @@ TEXTS = {
     ),
     "max_steps": (
         "N",
-        "steps at most (default: 1000 a site, 10000 of lbfgs or of heads, 20000 of adam)",
+        "steps at most (default: 1000 a site, 10000 of lbfgs, heads or a transformer, 20000 of "
+        "attention by adam)",
     ),
 }
 

@@ -33,10 +33,10 @@ class Recipe:
         whose objective stays the same, on data in memory; "adam" else, and where `batch_size`,
         `stop_early` or an option that only Adam has asks for it.
     max_steps, batch_size, accumulate
-        Steps at most, 10,000 of lbfgs and 20,000 of adam if left out: a bound that is seldom met;
-        sequences a step at most (an epoch is cut into batches of nearly equal size), 8192 for
-        factored attention and 512 for a transformer; parts of a batch whose gradients are added up,
-        to save memory. With lbfgs `batch_size` is that of the parts.
+        Steps at most, a bound: 10,000 if left out, 20,000 of factored attention by adam; sequences
+        a step at most (an epoch is cut into batches of nearly equal size), 8192 for factored
+        attention and 512 for a transformer; parts of a batch whose gradients are added up, to save
+        memory. With lbfgs `batch_size` is that of the parts.
     learning_rate, schedule, warmup_steps
         Of Adam: the highest rate, 0.1 for factored attention and 5e-3 for a transformer if left
         out; "averaged": the rate falls like the root of the steps, and their weights are averaged,

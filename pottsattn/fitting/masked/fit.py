@@ -50,7 +50,7 @@ from pottsattn.training.workers import choose_device, join_workers, limit_thread
 DEFAULTS: dict[str, dict[str, Any]] = {
     "attention": {"max_steps": 20_000, "batch_size": 8192, "learning_rate": 0.1},
     "transformer": {
-        "max_steps": 20_000,
+        "max_steps": 10_000,
         "batch_size": 512,
         "learning_rate": 5e-3,
         "warmup_steps": 50,
