@@ -55,8 +55,7 @@ GAP_TOLERANCE = 1e-10  # nats per site: differences down to 1e-6 nats in the hel
 IDENTITY_WORK = 3e9  # multiplications of a pass over all masks, which sets its sequences
 IDENTITY_SEQUENCES = 200
 COMMON_STEPS = 5  # of pseudo-likelihood, to the point that both start from where U is learned
-RATE, RATE_FROM_START = 0.1, 0.02  # of mini-batches; not out of the basin that all start in
-FRESH_RATE = 0.01  # with fresh masks, from a point nearby
+RATE, RATE_FROM_START = 0.1, 0.02  # of Adam; not out of the basin that all start in
 # Predictions of a step with fresh masks, as a share of all sites and in number, at least: then the
 # noise of the masks is far below the differences that are shown.
 FRESH_PREDICTED, FEWEST_PREDICTIONS = 0.6, 30_000
@@ -266,8 +265,7 @@ class _Fits:
         ridge, length = Ridge(self.ridge), self.train.length
         yield "full batch", self._train(self._layer(self.start), Masking(), Recipe(), ridge)
         batch_size = max(1, min(1024, self.train.n_sequences // 2))
-        rate = RATE if self.start is None else RATE_FROM_START
-        recipe = Recipe("adam", batch_size=batch_size, learning_rate=rate)
+        recipe = self._random(batch_size)
         masking = Masking(max(1, length // 4))
         yield "mini-batch", self._train(self._layer(self.start), masking, recipe, ridge)
 
@@ -281,10 +279,15 @@ class _Fits:
         hidden = fraction * self.train.n_sequences * self.train.length
         fewest = min(MAX_PATTERNS, math.ceil(FEWEST_PREDICTIONS / hidden))
         n_masks = max(1, round(FRESH_PREDICTED / fraction), fewest)
-        recipe = Recipe("adam", batch_size=self.train.n_sequences, learning_rate=FRESH_RATE)
+        recipe = self._random(self.train.n_sequences)
         layer = self._layer((start.fields, start.couplings))
         self.last = self._train(layer, Masking(n_masks, fraction), recipe, ridge)
         return self.last
+
+    def _random(self, batch_size: int) -> Recipe:
+        """Return how random steps are taken."""
+        rate = RATE if self.start is None else RATE_FROM_START
+        return Recipe("adam", batch_size=batch_size, learning_rate=rate)
 
     def _train(
         self, layer: FactoredAttention, masking: Masking, recipe: Recipe, ridge: Ridge
