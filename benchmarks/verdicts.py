@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from pottsattn import ConvergenceWarning, SequenceDataset, fit_pseudolikelihood, sample
-from pottsattn.fitting.masked.averaging import Comparison
+from pottsattn.fitting.masked.averaging import Doubling
 from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking
@@ -364,7 +364,7 @@ def twice_random(
         return False, False, 0.0, first.message
     errors = re.findall(r"± (\S+) nats|standard error of the loss is ([^\s;]+)", first.message)
     most = max([1e-5, *(float(of_gain or of_loss) for of_gain, of_loss in errors)])
-    with mock.patch.object(Comparison, "is_still", property(lambda _: False)):
+    with mock.patch.object(Doubling, "is_still", property(lambda _: False)):
         longer = train(Recipe("adam", 2 * first.n_evaluations))
     found = re.search(r"steps would gain about (\S+)", longer.message)
     assert found is not None

@@ -252,7 +252,7 @@ def _trained(fit: PlannedFit) -> tuple[list[Stage], int]:
         network, fit.n_sequences, DEFAULTS[fit.method]["batch_size"], fit.n_threads
     )
     name, kept, file_bytes = "parameters", 2 * parameters, parameters
-    optimizer, stepped = "Adam", 4 * parameters
+    optimizer, stepped = "Adam", 7 * parameters  # two means of them, and a copy meanwhile
     if fit.method == "attention":  # on all data, in the end in double
         name, optimizer = "interactions", "L-BFGS"
         stepped = 2 * FULL_BATCH_VECTORS * parameters

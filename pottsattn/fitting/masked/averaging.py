@@ -31,8 +31,8 @@ MOST_ERROR = 5.0  # standard error of a fall, in units of one that does not coun
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The mean of the weights against that of the period before.
+class Doubling:
+    """What doubling the steps gained: the mean of the weights against that of the period before.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Comparison:
         before: NDArray[np.float64],
         after: NDArray[np.float64],
         loss_error: float = 0.0,
-    ) -> Comparison:
+    ) -> Doubling:
         """Return what objectives of groups of masks or sequences, the same ones, say."""
         falls = before - after
         error = standard_error(falls) if len(falls) > 1 else 0.0

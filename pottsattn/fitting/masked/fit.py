@@ -195,7 +195,7 @@ def train_masked(  # type: ignore[misc]
             facts["start"] = _fingerprint(network)
         training = Training(objective, data, held_out, masks, steps, workers, seed)
         ended = take_steps(training, checkpoint, facts, progress=progress, workers=workers)
-    verdict = Verdict(False, ended.message) if ended.interrupted else judge(training, dataset)
+    verdict = Verdict(False, ended.message) if ended.interrupted else judge(training)
     numbers = training.numbers
     if not ended.interrupted:
         verdict.warn()

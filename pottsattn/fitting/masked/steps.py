@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pottsattn._core.validate import InputError
 from pottsattn._core.verdict import TOLERANCES
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.averaging import Comparison, WeightAverage, standard_error
+from pottsattn.fitting.masked.averaging import Doubling, WeightAverage, standard_error
 from pottsattn.fitting.masked.evaluation import Evaluation, Gradient, strong_convexity
 from pottsattn.fitting.masked.evaluation_steps import SAMPLED, SHORTEST_PERIOD
 from pottsattn.fitting.masked.full_batch import FullBatch
@@ -66,7 +66,7 @@ class Training:
     at_rest : bool
         It has ended itself: steps on all data at the optimum or where they change nothing any
         more, others where as many again would gain too little.
-    comparison : Comparison or None
+    doubling : Doubling or None
         The last one of the mean of the weights with that of the period before, where they are
         averaged.
     stopped_early : bool
@@ -137,10 +137,11 @@ class Training:
         step = 3.0 * rows * data.n_sequences / self.steps_per_epoch  # forward and back
         self._costs = costs = self.evaluation.costs(step, validation)
         self._recorded = costs.entry_steps(recipe.max_steps, has_early_stop=recipe.stop_early)
-        self.comparison: Comparison | None = None
+        self.doubling: Doubling | None = None
         self._average: WeightAverage | None = None
         if not self._is_full and recipe.schedule == "averaged":
             self._average = WeightAverage(network, costs.first_period)
+        self._gradient: Gradient | None = None  # of the mean where the last period ended
         self.numbers: FinalNumbers
 
     def advance(self) -> None:
@@ -169,7 +170,9 @@ class Training:
         evaluation = self.evaluation
         loss = evaluation.loss()
         total = self.data.length * self.data.observed_share * loss + evaluation.penalty()
-        self.numbers = FinalNumbers(total, loss, evaluation.gradient(self._n_gradients))
+        gradient = self._gradient if self.at_rest and not self._best_state else None
+        gradient = gradient or evaluation.gradient(self._n_gradients)
+        self.numbers = FinalNumbers(total, loss, gradient)
         if isinstance(self.objective.network, MaskedTransformer) and not self._best_state:
             last = self._entries[-1]  # the loss of a transformer is not measured on the way
             self._entries[-1] = (*last[:2], loss, last[3], loss, last[5])
@@ -208,7 +211,7 @@ class Training:
             "is_over": [self.at_rest, self.stopped_early],
             "is_double": self.dtype is torch.float64,
             "average": None if self._average is None else self._average.state_dict(),
-            "comparison": None if self.comparison is None else astuple(self.comparison),
+            "doubling": None if self.doubling is None else astuple(self.doubling),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -226,8 +229,8 @@ class Training:
         self.at_rest, self.stopped_early = state["is_over"]
         if self._average is not None:
             self._average.load_state_dict(state["average"])
-        if state["comparison"] is not None:
-            self.comparison = Comparison(*state["comparison"])
+        if state["doubling"] is not None:
+            self.doubling = Doubling(*state["doubling"])
 
     def _step(self) -> None:
         started = time.perf_counter()
@@ -324,11 +327,11 @@ class Training:
             # What all training sequences know of the loss, judged on some of them.
             share = min(1.0, SAMPLED / self.data.n_sequences)
             loss_error = math.sqrt(share) * standard_error(after)
-        self.comparison = Comparison.of(average.n_steps, average.n_new, before, after, loss_error)
+        self.doubling = Doubling.of(average.n_steps, average.n_new, before, after, loss_error)
 
     def _stands_still(self) -> bool:
         """Whether the comparison ends the training."""
-        found, network = self.comparison, self.objective.network
+        found, network = self.doubling, self.objective.network
         if found is None:
             return False
         if not math.isfinite(found.gain):
@@ -341,8 +344,8 @@ class Training:
         if not (found.is_still and has_left) or self._average is None:
             return False
         with self._average.shown():
-            gap = self.evaluation.gradient(self._n_gradients).gap
-        return not gap > TOLERANCES.random_gap  # nothing bounds it where it is NaN
+            self._gradient = self.evaluation.gradient(self._n_gradients)
+        return not self._gradient.gap > TOLERANCES.random_gap  # NaN where nothing bounds it
 
     @property
     def _n_gradients(self) -> int:
@@ -360,8 +363,8 @@ class Training:
         train = held_out = math.nan
         if isinstance(self.objective.network, FactoredAttention):
             train = self.evaluation.loss()
-        elif self.comparison is not None and self.comparison.done == self.done:
-            train = self.comparison.objective
+        elif self.doubling is not None and self.doubling.done == self.done:
+            train = self.doubling.objective
         if self.validation is not None:
             held_out = self.evaluation.loss(self.validation)
         (losses,) = self.workers.add([float(self._losses)])

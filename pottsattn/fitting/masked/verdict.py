@@ -13,17 +13,16 @@ from typing import Any
 import numpy as np
 
 from pottsattn._core.verdict import TOLERANCES, Verdict, at_infinity
-from pottsattn.data.dataset import SequenceDataset
-from pottsattn.data.sequence_file import SequenceFile
-from pottsattn.fitting.existence import missing_optimum, never_seen
+from pottsattn.fitting.existence import never_seen
 from pottsattn.fitting.masked.attention import FactoredAttention
-from pottsattn.fitting.masked.full_batch_verdict import judge_full_batch, missing_optimum_of_masks
+from pottsattn.fitting.masked.existence import can_grow, missing_optimum_of_masks
+from pottsattn.fitting.masked.full_batch_verdict import judge_full_batch
 from pottsattn.fitting.masked.steps import Training
 
 
-def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdict:
+def judge(training: Training) -> Verdict:
     """Return the verdict on a training that has finished, uninterrupted."""
-    if why := _runs_away(training, dataset):
+    if why := _runs_away(training):
         return at_infinity(why)
     recipe = training.recipe
     step, loss = training.best
@@ -44,7 +43,7 @@ def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdic
     more = "raise max_steps"
     if not training.masking.masks_all_sites and training.masking.mask_mode == "fresh":
         more += " or masks"
-    found = training.comparison
+    found = training.doubling
     if not math.isfinite(training.numbers.objective):
         return Verdict(False, "the training objective is not finite", "lower learning_rate")
     if recipe.schedule == "cosine":
@@ -70,7 +69,7 @@ def judge(training: Training, dataset: SequenceDataset | SequenceFile) -> Verdic
 
 def _judge_gap(training: Training, text: str, more: str) -> Verdict:
     """Return the verdict on a training that stands still, or whose rate fell to zero."""
-    gradient, network = training.numbers.gradient, training.objective.network
+    gradient = training.numbers.gradient
     shared: dict[str, Any] = {"gradient_norm": gradient.norm, "gradient_noise": gradient.noise}
     if math.isfinite(gradient.gap):
         most = TOLERANCES.random_gap
@@ -78,7 +77,7 @@ def _judge_gap(training: Training, text: str, more: str) -> Verdict:
         if gradient.gap > most:
             text, more = f"{text}, expected {most:.0e}", f"{more}, learning_rate or the penalty"
         return Verdict(gradient.gap <= most, text, more, gradient.gap, "bound", **shared)
-    if isinstance(network, FactoredAttention) and network.is_convex:
+    if _is_unbounded(training):
         text += "; without a penalty nothing bounds the distance to the minimum"
         return Verdict(False, text, "use the optimizer lbfgs, or a penalty", **shared)
     if training.recipe.schedule == "cosine":
@@ -99,23 +98,22 @@ def _learned_nothing(training: Training) -> str | None:
     return f"the loss, {loss:.4f} nats, is not below the {independent:.4f} of independent sites"
 
 
-def _runs_away(training: Training, dataset: SequenceDataset | SequenceFile) -> str | None:
+def _runs_away(training: Training) -> str | None:
     """Return why the optimum is at infinity, as far as that can be seen; None if it is not."""
     network, penalty = training.objective.network, training.objective.penalty
-    if not isinstance(network, FactoredAttention) or isinstance(dataset, SequenceFile):
+    if not isinstance(network, FactoredAttention):
         return None
-    if training.masking.mask_mode == "static":
+    if not training.evaluation.draws_masks:
         return missing_optimum_of_masks(training)
-    has_one_site_masks = training.masking.mask_fraction is None
-    can_grow = network.attention == "free" or network.learns_similarity
-    if has_one_site_masks and can_grow:
-        return missing_optimum(
-            dataset,
-            penalty,
-            *network.implied_couplings(),
-            learn_fields=network.learns_fields,
-            symmetric=network.symmetric,
-        )
     if network.learns_fields and penalty.fields_l2 == 0.0:
-        return never_seen(dataset.site_frequencies())
+        return never_seen(training.data.frequencies())
     return None
+
+
+def _is_unbounded(training: Training) -> bool:
+    """Whether nothing was found that holds couplings in place."""
+    network, penalty = training.objective.network, training.objective.penalty
+    if not isinstance(network, FactoredAttention):
+        return False
+    is_free = penalty.couplings_l2 == 0.0 and can_grow(network)
+    return network.is_convex or (training.evaluation.draws_masks and is_free)

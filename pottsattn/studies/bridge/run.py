@@ -152,7 +152,7 @@ def bridge(
         judge = Judge(train, test, optimum)
         found, masked, pairs = [judge.fit("pseudo-likelihood", optimum)], [], (optimum, optimum)
         interrupted = False
-        for name, fit in fits.trained(optimum):
+        for name, fit in fits.trained():
             if interrupted := fit.interrupted:
                 break
             found.append(judge.fit(name, fit))
@@ -257,10 +257,10 @@ class _Fits:
         self.stages.next()
         return fit
 
-    def trained(self, optimum: FitResult) -> Iterator[tuple[str, FitResult]]:
+    def trained(self) -> Iterator[tuple[str, FitResult]]:
         """Yield the fits by one-site masks: on the full batch, and on mini-batches.
 
-        The latter predict a random quarter of the sites of a sequence, in the end all of them.
+        The latter predict a random quarter of the sites of a sequence.
         """
         ridge, length = Ridge(self.ridge), self.train.length
         yield "full batch", self._train(self._layer(self.start), Masking(), Recipe(), ridge)

@@ -21,8 +21,6 @@ from pottsattn.studies.sweep.table import SweepRow
 from pottsattn.studies.sweep.tasks import FitTask, Instance
 from pottsattn.training.recipe import Recipe
 
-FULL_BATCH_STEPS = 2000  # of L-BFGS, which ends by itself before
-
 
 def run_task(task: FitTask) -> SweepRow:
     """Return what one fit gave: the same bits in every process of one kind of machine."""
@@ -108,7 +106,7 @@ def _fit(task: FitTask, train: SequenceDataset) -> FitResult:
         )
     changes = task.mask_fraction is not None and task.mask_mode == "fresh"
     # An objective that stays the same is minimized to its optimum.
-    recipe = Recipe("adam", task.max_steps) if changes else Recipe("lbfgs", FULL_BATCH_STEPS)
+    recipe = Recipe("adam", task.max_steps) if changes else Recipe()
     return train_masked(
         train,
         AttentionConfig(fields="none"),

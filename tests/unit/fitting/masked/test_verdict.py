@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pottsattn import ConvergenceWarning, SequenceDataset, train_masked
+from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking
 from pottsattn.fitting.masked.transformer import MaskedTransformer
 from pottsattn.fitting.penalty import Penalty
@@ -97,7 +98,7 @@ def test_random_masks_end_by_themselves_near_the_optimum(data, masking):
     )
     assert same.objective == fit.objective
     longer = replace(recipe, max_steps=2 * fit.n_evaluations, learning_rate=0.05)
-    with mock.patch("pottsattn.fitting.masked.averaging.Comparison.is_still", False):
+    with mock.patch("pottsattn.fitting.masked.averaging.Doubling.is_still", False):
         with pytest.warns(ConvergenceWarning):
             twice = train_masked(data, ridge=2.0, masking=masking, recipe=longer, rng=1)
     # Another seed and rate: the means are of noise that is far below that of the last weights.
@@ -111,3 +112,27 @@ def test_a_rate_that_falls_to_zero_is_no_proof(data):
     with pytest.warns(ConvergenceWarning, match="fell to zero over 300 steps, which stills"):
         assert not train_masked(data, two, ridge=0.2, recipe=recipe, rng=0).converged
     assert train_masked(data, ridge=2.0, recipe=recipe, rng=0).converged  # by the bound
+
+
+@pytest.mark.parametrize("recipe", [Recipe("lbfgs", 400), Recipe("adam", 400)], ids=str)
+@pytest.mark.parametrize("n_heads", [1, 2])
+def test_an_optimum_at_infinity_is_named_of_a_file(separable, recipe, n_heads, tmp_path):
+    separable.save(tmp_path / "data.h5")
+    similarity = "identity" if n_heads == 1 else "learned"
+    layer = AttentionConfig(n_heads, color_similarity=similarity)
+    with SequenceFile(tmp_path / "data.h5") as file:
+        with pytest.warns(ConvergenceWarning, match="separable at site [01] .* at infinity"):
+            assert not train_masked(file, layer, penalty=FREE, recipe=recipe, rng=0).converged
+
+
+def test_drawn_masks_without_a_penalty_prove_nothing(data):
+    """Slow enough steps gain nothing; nothing tells whether couplings would grow for ever."""
+    layer = AttentionConfig(2, color_similarity="learned")
+    recipe, masking = Recipe("adam", 400), Masking(4, 0.3)
+    with mock.patch("pottsattn.fitting.masked.averaging.Doubling.is_still", True):
+        with pytest.warns(ConvergenceWarning, match="nothing bounds the distance"):
+            train_masked(
+                data, layer, penalty=Penalty(0.0, 0.01), masking=masking, recipe=recipe, rng=0
+            )
+        penalized = train_masked(data, layer, ridge=0.2, masking=masking, recipe=recipe, rng=0)
+    assert penalized.converged
