@@ -211,7 +211,8 @@ def _example_sections(out: Path, example: Example) -> Iterator[Section]:
         "Training with random masks",
         figures=[ax],
         caption=f"{setting} Masked modeling as it is done: Adam on batches of "
-        f"{recipe.batch_size} sequences, {masking.masks} random one-site masks of each. Its "
+        f"{recipe.batch_size} sequences, {masking.masks} random one-site masks of each. Lines are "
+        "of the mean of the weights; the masks drawn were met by the weights themselves. Its "
         f"objective ends {above:.1e} nats per site above the optimum, its test loss "
         f"{losses[RANDOM] - losses['attention']:+.1e} nats from that of the optimum; "
         f"{example.random.message}.",
