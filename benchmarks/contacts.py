@@ -28,7 +28,8 @@ from threadpoolctl import threadpool_limits
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, train_masked
 from pottsattn.analysis.contact_errors import PrecisionErrors, bootstrap_precision, null_scores
-from pottsattn.analysis.contacts import ContactRanking, Precision, rank_contacts, read_distances
+from pottsattn.analysis.contacts import ContactRanking, Precision, rank_contacts
+from pottsattn.analysis.distances import read_distances
 from pottsattn.data.reading import read_dataset
 from pottsattn.figures.contacts import figure_heads, plot_contact_map, plot_precision
 from pottsattn.figures.style import new_figure, save_figure

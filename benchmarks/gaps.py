@@ -21,7 +21,8 @@ import numpy as np
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn.analysis.comparison import coupling_error
-from pottsattn.analysis.contacts import rank_contacts, read_distances
+from pottsattn.analysis.contacts import rank_contacts
+from pottsattn.analysis.distances import read_distances
 from pottsattn.data.reading import read_dataset
 from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.mean_field import fit_mean_field

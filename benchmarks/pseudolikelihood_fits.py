@@ -20,7 +20,8 @@ import torch
 
 from pottsattn import ConvergenceWarning, Schedule, SequenceDataset, fit_pseudolikelihood, sample
 from pottsattn._core.threads import n_threads_or_default
-from pottsattn.analysis.contacts import rank_contacts, read_distances
+from pottsattn.analysis.contacts import rank_contacts
+from pottsattn.analysis.distances import read_distances
 from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.conventions import objective_in, penalty_from
 from pottsattn.fitting.penalty import Penalty

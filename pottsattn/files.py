@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -121,7 +122,7 @@ def build_model(
         A file that holds a model (`load_model`), which brings its own sizes.
     edges
         A file with lines `i j [strength]`; `coupling_scale` is a factor on strengths, 1 if left
-        out, and `length` the largest site + 1.
+        out, and `length` the largest site + 1 (needed where no edge has site 0).
     ensemble
         One of `pottsattn.model.ensembles.ENSEMBLES`, "sk-potts" if left out, which needs the sizes.
     length, n_states, coupling_scale
@@ -147,6 +148,12 @@ def build_model(
         if n_states is None:
             raise InputError("`edges` needs `n_states`")
         pairs, strengths = read_edges(edges)
+        if length is not None and pairs.min() > 0:
+            warnings.warn(
+                f"no edge of {edges} has site 0; sites count from 0, subtract 1 from all if those "
+                "of the file count from 1",
+                stacklevel=2,
+            )
         scale = 1.0 if coupling_scale is None else coupling_scale
         found = PottsModel.from_edges(
             pairs, n_states=n_states, strengths=scale * strengths, length=length

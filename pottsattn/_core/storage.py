@@ -19,11 +19,13 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pottsattn._core.interrupts import interrupts_wait
 from pottsattn._core.validate import InputError
 from pottsattn._version import __version__
 
@@ -34,6 +36,9 @@ FORMAT_PREFIX = "pottsattn."
 HASH_BLOCK_BYTES = 1 << 24
 LOCK_PATIENCE = 2.0  # seconds that a reader waits for a writer
 LOCK_POLL = 0.05
+_together: ContextVar[dict[Path, Path] | None] = ContextVar(
+    "targets of write_together", default=None
+)
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
@@ -63,6 +68,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
 def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` at the end, or remove it.
 
+    Inside `write_together` it is renamed at the end of that.
+
     Raises
     ------
     InputError
@@ -70,15 +77,69 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = check_writable(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    together = _together.get()
     try:
         yield temporary
-        os.replace(temporary, target)
+        if together is None:
+            os.replace(temporary, target)
+        else:
+            together[target] = temporary
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         raise InputError(f"cannot write {path}: {reason}; nothing was changed") from error
     finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        if together is None or together.get(target) != temporary:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_together() -> Iterator[None]:
+    """Let all files that are written inside appear at the end, or none of them.
+
+    Older files step aside before the first new one takes its place, and come back on an error: new
+    and old ones never stand side by side, not even if the process is killed meanwhile.
+    """
+    written: dict[Path, Path] = {}  # target: temporary
+    token = _together.set(written)
+    try:
+        yield
+    except BaseException:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        _together.reset(token)
+    with interrupts_wait() as check:
+        _replace_all(written)
+    check()
+
+
+def _replace_all(written: dict[Path, Path]) -> None:
+    aside: dict[Path, Path] = {}
+    done: list[Path] = []
+    try:
+        for target, temporary in written.items():
+            if len(written) > 1 and target.exists():
+                aside[target] = temporary.with_suffix(".old.tmp")
+                os.replace(target, aside[target])
+        for target, temporary in written.items():
+            os.replace(temporary, target)
+            done.append(target)
+    except BaseException as error:
+        for target in done:
+            target.unlink(missing_ok=True)
+        for target, old in aside.items():
+            with suppress(FileNotFoundError):
+                os.replace(old, target)
+        if isinstance(error, OSError):
+            raise InputError(
+                f"cannot write {', '.join(map(str, written))}: {error.strerror}; nothing was "
+                "changed"
+            ) from error
+        raise
+    finally:
+        for leftover in (*written.values(), *aside.values()):
+            leftover.unlink(missing_ok=True)
 
 
 def write_csv(

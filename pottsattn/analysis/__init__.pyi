@@ -2,7 +2,7 @@ from .comparison import compare as compare
 from .contact_errors import bootstrap_precision as bootstrap_precision
 from .contact_errors import null_scores as null_scores
 from .contacts import rank_contacts as rank_contacts
-from .contacts import read_distances as read_distances
+from .distances import read_distances as read_distances
 from .moments import compare_moments as compare_moments
 from .scoring import scan_mutations as scan_mutations
 from .scoring import score_sequences as score_sequences

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,10 +66,21 @@ class ContactRanking:
             As returned by `read_distances`.
         cutoff
             A pair is a contact if its distance is below it; same unit, usually Angstrom.
+
+        Raises
+        ------
+        InputError
+            Not one of the pairs has a known distance.
         """
+        check_positive("cutoff", cutoff)
         distance = self.distances(known)
-        is_contact = distance[np.isfinite(distance)] < check_positive("cutoff", cutoff)
+        is_contact = distance[np.isfinite(distance)] < cutoff
         n_pairs = len(is_contact)
+        if n_pairs == 0:
+            raise InputError(
+                f"no ranked pair (columns {self.first.min()}-{self.second.max()}) is among the "
+                f"known distances (columns {_span(known)}); they must be numbered alike, from 1"
+            )
         curve = np.cumsum(is_contact) / np.arange(1, n_pairs + 1)
         ranks = {"L/2": self.length // 2, "L": self.length, "2L": 2 * self.length}
         return Precision(
@@ -106,6 +116,11 @@ class ContactRanking:
         if known is not None:
             columns["distance"] = self.distances(known)
         write_csv(path, list(columns), zip(*columns.values(), strict=True))
+
+
+def _span(known: dict[tuple[int, int], float]) -> str:
+    numbers = [number for pair in known for number in pair]
+    return f"{min(numbers)}-{max(numbers)}" if numbers else "none"
 
 
 def score_map(fit: FitResult, *, apc: bool = True, with_gap: bool = False) -> Array:
@@ -161,46 +176,3 @@ def missing_columns(fit: FitResult) -> list[int]:
         return []
     kept = set(fit.columns.tolist())
     return [column for column in range(min(kept), max(kept)) if column not in kept]
-
-
-def read_distances(path: str | os.PathLike[str]) -> dict[tuple[int, int], float]:
-    """Return {(i, j): distance}, i < j, from a text file with rows `i j ... distance`.
-
-    Column numbers count from 1; the distance is the last entry of a row; 0 means unknown and is
-    left out; of repeated pairs the smallest distance counts. Lines starting with # are comments.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read, or a row is not of that form (its line is named).
-    """
-    source = Path(path)
-    try:
-        lines = source.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise InputError(f"cannot read {source}: {reason}") from error
-    known: dict[tuple[int, int], float] = {}
-    for number, line in enumerate(lines, start=1):
-        entries = line.replace(",", " ").split()
-        if not entries or entries[0].startswith("#"):
-            continue
-        try:
-            first, second, *_, distance = (float(entry) for entry in entries)
-        except ValueError as error:
-            raise InputError(
-                f"{source}, line {number}: expected numbers 'i j ... distance', got {line[:60]!r}"
-            ) from error
-        if not (first.is_integer() and second.is_integer()):
-            raise InputError(f"{source}, line {number}: i and j must be whole numbers")
-        if not distance >= 0.0 or np.isinf(distance):
-            raise InputError(
-                f"{source}, line {number}: the distance must be 0 (unknown) or above, "
-                f"got {distance:g}"
-            )
-        if distance > 0.0:
-            pair = (int(min(first, second)), int(max(first, second)))
-            known[pair] = min(distance, known.get(pair, np.inf))
-    if not known:
-        raise InputError(f"{source} holds no known distance")
-    return known

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pottsattn._core.storage import check_writable, to_json
+from pottsattn._core.storage import check_writable, to_json, write_together
 from pottsattn._core.validate import InputError
 
 if TYPE_CHECKING:
@@ -270,14 +270,15 @@ def write_outputs(
 ) -> dict[str, str]:
     """Write the figure and the table that are asked for; return their paths by "figure", "csv"."""
     written = {}
-    if arguments.out is not None:
-        from pottsattn.figures.style import save_figure
+    with write_together():
+        if arguments.out is not None:
+            from pottsattn.figures.style import save_figure
 
-        save_figure(draw(), arguments.out)
-        written["figure"] = arguments.out
-    if arguments.csv is not None:
-        to_csv(arguments.csv)
-        written["csv"] = arguments.csv
+            save_figure(draw(), arguments.out)
+            written["figure"] = arguments.out
+        if arguments.csv is not None:
+            to_csv(arguments.csv)
+            written["csv"] = arguments.csv
     return written
 
 

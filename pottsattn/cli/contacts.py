@@ -58,7 +58,8 @@ def add_parser(commands: Any) -> None:
 
 
 def _contacts(arguments: argparse.Namespace) -> int:
-    from pottsattn.analysis.contacts import missing_columns, rank_contacts, read_distances
+    from pottsattn.analysis.contacts import missing_columns, rank_contacts
+    from pottsattn.analysis.distances import read_distances
     from pottsattn.fitting.result import FitResult
 
     _check_refits(arguments)
@@ -93,19 +94,24 @@ def _contacts(arguments: argparse.Namespace) -> int:
             f", {precision.n_contacts} contacts among {precision.n_pairs} with known distance\n"
             f"precision at {ranks}; mean over ranks 1..2L {precision.area:.3f}"
         )
-    ranking.to_csv(arguments.out, known)  # kept if a refit is interrupted
     converged = True
+    expected = None  # pairs of a null fit that score as high
     if arguments.data is not None:
         data = fit.as_seen(read_like(arguments, arguments.data, fit))
         shared = {**how, "rng": arguments.seed, "n_threads": arguments.threads}
-        if arguments.null is not None:
-            null, line = _null(arguments, fit, data, ranking, known, shared)
-            report["null"], text = null, text + line
-            converged &= null["converged"]
-        if arguments.bootstrap is not None:
-            errors, line = _bootstrap(arguments, fit, data, known, shared)
-            report["bootstrap"], text = errors, text + line
-            converged &= errors["converged"]
+        try:
+            if arguments.null is not None:
+                report["null"], expected, line = _null(arguments, fit, data, ranking, shared)
+                text += line
+                converged &= report["null"]["converged"]
+            if arguments.bootstrap is not None:
+                report["bootstrap"], line = _bootstrap(arguments, fit, data, known, shared)
+                text += line
+                converged &= report["bootstrap"]["converged"]
+        except KeyboardInterrupt:
+            ranking.to_csv(arguments.out, known, expected)
+            raise
+    ranking.to_csv(arguments.out, known, expected)
     say(arguments, report, text)
     return DONE if converged else NOT_CONVERGED
 
@@ -124,19 +130,19 @@ def _check_refits(arguments: argparse.Namespace) -> None:
 
 
 def _null(
-    arguments: argparse.Namespace, fit: Any, data: Any, ranking: Any, known: Any, shared: Any
-) -> tuple[dict[str, Any], str]:
+    arguments: argparse.Namespace, fit: Any, data: Any, ranking: Any, shared: Any
+) -> tuple[dict[str, Any], Any, str]:
     from pottsattn.analysis.contact_errors import null_scores
 
     with bar("null", "fit") as progress:
         null = null_scores(fit, data, n_shuffles=arguments.null, progress=progress, **shared)
-    ranking.to_csv(arguments.out, known, null.n_expected(ranking.score))
     report = null.to_dict(ranking.score)
-    return report, (
+    line = (
         f"\n{report['n_above']} pairs score above {null.highest:.3g}, the highest of "
         f"{report['n_fits']} fits to columns without correlations"
         + ("" if null.converged else f"; {stated(False, null.message)}")
     )
+    return report, null.n_expected(ranking.score), line
 
 
 def _bootstrap(

@@ -157,19 +157,10 @@ def _grid(text: str) -> tuple[int, int]:
 
 
 def _read_areas(path: str) -> PatchAreas:
-    import numpy as np
-
+    from pottsattn._core.foreign import read_npy
     from pottsattn.spatial.areas import PatchAreas
 
-    try:
-        array = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"cannot read {path}: not a .npy file of numbers ({error})") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise InputError(f"cannot read {path}: several arrays; save one of them as .npy")
+    array = read_npy(path)
     try:
         return PatchAreas.from_images(array) if array.ndim == 3 else PatchAreas(array)
     except InputError as error:

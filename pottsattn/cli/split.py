@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import Any
 
+from pottsattn._core.storage import write_together
 from pottsattn._core.validate import InputError
 from pottsattn.cli._shell import (
     DATA_HELP,
@@ -47,8 +48,9 @@ def _split(arguments: argparse.Namespace) -> int:
         rng=arguments.seed,
         identity_threshold=arguments.identity_threshold,
     )
-    for path, part in zip(arguments.out, parts, strict=True):
-        part.save(path, seed=arguments.seed)
+    with write_together():
+        for path, part in zip(arguments.out, parts, strict=True):
+            part.save(path, seed=arguments.seed)
     report = {
         "files": list(arguments.out),
         "n_sequences": [part.n_sequences for part in parts],

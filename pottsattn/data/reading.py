@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.foreign import read_npy
 from pottsattn._core.storage import is_hdf5
 from pottsattn._core.validate import (
     UNKNOWN_POLICIES,
@@ -208,14 +209,7 @@ def _read(
 
 
 def _read_npy(path: Path, n_states: int | None) -> SequenceDataset:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise InputError(f"cannot read {path}: no such file") from error
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise InputError(f"cannot read {path}: not a .npy file of integers") from error
-    if not isinstance(array, np.ndarray):  # an .npz archive under the name .npy
-        raise InputError(f"cannot read {path}: an archive of arrays, expected one array (.npy)")
+    array = read_npy(path)
     if n_states is None and array.dtype.kind in "iu" and array.size:
         n_states = int(array.max()) + 1
     origin = {"source": {"file": str(path)}}

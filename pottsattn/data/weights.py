@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.foreign import read_npy, text_lines
 from pottsattn._core.storage import write_csv, write_whole
 from pottsattn._core.validate import InputError, check_array, check_weights
 
@@ -96,14 +97,8 @@ def read_weights(path: str | os.PathLike[str], n_sequences: int) -> NDArray[np.f
         finite or all zero; the message names the line of the first wrong one.
     """
     suffix = check_weights_path(path)
-    try:
-        content = np.load(path, allow_pickle=False) if suffix == ".npy" else Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"cannot read {path}: not a .npy file of numbers") from error
-    column = _parse(path, content) if isinstance(content, bytes) else content
-    if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype.kind not in "biuf":
+    column = read_npy(path) if suffix == ".npy" else _parse(path)
+    if column.ndim != 1 or column.dtype.kind not in "biuf":
         raise InputError(f"cannot read {path}: expected one column of numbers")
     wrong = np.flatnonzero(~(np.isfinite(column) & (column >= 0)))
     if len(wrong):
@@ -123,10 +118,13 @@ def read_weights(path: str | os.PathLike[str], n_sequences: int) -> NDArray[np.f
     return weights
 
 
-def _parse(path: str | os.PathLike[str], content: bytes) -> NDArray[np.float64]:
-    lines = content.decode("utf-8-sig", errors="replace").rstrip().splitlines()
+def _parse(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     numbers: list[float] = []
-    for number, line in enumerate(lines, start=1):
+    blank = 0  # the first of the blank lines at the end
+    for number, line in enumerate(text_lines(path), start=1):
+        if not line.strip():
+            blank = blank or number
+            continue
         try:
             numbers.append(float(line))
         except ValueError as error:
@@ -134,4 +132,6 @@ def _parse(path: str | os.PathLike[str], content: bytes) -> NDArray[np.float64]:
                 raise InputError(
                     f"cannot read {path}: line {number} is {line[:20]!r}, expected one number"
                 ) from error
+        if blank:
+            raise InputError(f"cannot read {path}: line {blank} is '', expected one number")
     return np.array(numbers)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pottsattn._core.display import Progress
+from pottsattn._core.storage import write_together
 from pottsattn._core.threads import n_threads_or_default, run_in_threads
 from pottsattn._core.validate import InputError, check_at_least
 from pottsattn.data.dataset import SequenceDataset
@@ -114,14 +115,15 @@ class DemoResult:
 
     def save(self, out: Path) -> None:
         """Write curves, points, the example's data sets and fits into the folder `out`."""
-        for curve in self.curves:
-            curve.save(out / f"theory_{curve.estimator}_{curve.ridge_kind}.h5")
-        self.table.save(out / "points.h5")
-        self.example.train.save(out / "train.h5")
-        self.example.test.save(out / "test.h5")
-        for method, fit in self.example.fits.items():
-            fit.save(out / f"{method}.h5")
-        self.example.random.save(out / f"{RANDOM}.h5")
+        with write_together():
+            for curve in self.curves:
+                curve.save(out / f"theory_{curve.estimator}_{curve.ridge_kind}.h5")
+            self.table.save(out / "points.h5")
+            self.example.train.save(out / "train.h5")
+            self.example.test.save(out / "test.h5")
+            for method, fit in self.example.fits.items():
+                fit.save(out / f"{method}.h5")
+            self.example.random.save(out / f"{RANDOM}.h5")
 
 
 def run_job(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pottsattn._core.display import Progress
-from pottsattn._core.storage import check_writable
+from pottsattn._core.storage import check_writable, write_together
 from pottsattn._core.validate import InputError
 from pottsattn.demo.job import DemoResult, Settings, run_job
 from pottsattn.demo.page import write_demo_page
@@ -28,7 +28,8 @@ def run_demo(
     out = _make_folder(folder)
     for result in run_job(settings or Settings(), n_threads=n_threads, progress=progress):
         result.save(out)  # after every instance: an interruption loses at most one
-    write_demo_page(out, result)
+    with write_together():
+        write_demo_page(out, result)
     return result
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.foreign import ZIP_START, read_npz
 from pottsattn._core.validate import InputError, check_array
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.exchange.plmc_file import read_plmc
@@ -17,7 +17,7 @@ from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
 
 Array = NDArray[np.float64]
-HDF5_START, ZIP_START = b"\x89HDF", b"PK\x03\x04"
+HDF5_START = b"\x89HDF"
 
 
 class Parameters(NamedTuple):
@@ -90,13 +90,15 @@ def _hint(alphabet: str, dataset: SequenceDataset) -> str:
 
 
 def _read_npz(source: Path) -> Parameters:
+    arrays = read_npz(source, ("fields", "couplings", "alphabet"))
+    missing = [name for name in ("fields", "couplings") if name not in arrays]
+    if missing:
+        raise InputError(f"cannot read {source}: no array {missing[0]}, as `export` writes it")
     try:
-        with np.load(source, allow_pickle=False) as file:
-            fields = check_array("fields", file["fields"], (None, None))
-            shape = (len(fields),) * 2 + fields.shape[1:] * 2
-            couplings = check_array("couplings", file["couplings"], shape)
-            alphabet = str(file["alphabet"]) if "alphabet" in file else ""
-    except (KeyError, OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        reason = error.args[0] if error.args else error
-        raise InputError(f"cannot read {source}: {reason}") from error
+        fields = check_array("fields", arrays["fields"], (None, None))
+        shape = (len(fields),) * 2 + fields.shape[1:] * 2
+        couplings = check_array("couplings", arrays["couplings"], shape)
+    except (InputError, TypeError) as error:
+        raise InputError(f"cannot read {source}: {error}") from error
+    alphabet = str(arrays["alphabet"]) if "alphabet" in arrays else ""
     return Parameters(fields, Couplings(dense=couplings), alphabet)

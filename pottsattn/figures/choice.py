@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from pottsattn._core.storage import file_format
 from pottsattn._core.validate import InputError, check_choice
 from pottsattn.analysis.comparison import coupling_pairs
-from pottsattn.analysis.contacts import rank_contacts, read_distances, score_map
+from pottsattn.analysis.contacts import rank_contacts, score_map
+from pottsattn.analysis.distances import read_distances
 from pottsattn.figures.chains import figure_chains
 from pottsattn.figures.contacts import figure_heads, plot_contact_map, plot_precision
 from pottsattn.figures.curves import figure_learning_curves

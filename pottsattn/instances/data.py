@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.foreign import read_npz
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_generator
 from pottsattn.data.images import digits, read_images, to_patches
 from pottsattn.instances.mixtures import PottsMixture, field_mixture, gauge_mixture
@@ -146,10 +146,12 @@ def read_data(
     if source.is_dir():
         images, labels = _read_folder(source, image_size)
         return _split(source.name, *_cut(images, patch_size), labels, None, rng)
-    arrays = _read_arrays(source)
+    arrays = read_npz(source, (*ARRAYS, "labels"))
     given = [name for name in ARRAYS if name in arrays]
     if len(given) != 1:
-        raise InputError(f"{path} must hold one of {', '.join(ARRAYS)}, found {sorted(arrays)}")
+        raise InputError(
+            f"{path} must hold one of {', '.join(ARRAYS)}, found {given or 'none of them'}"
+        )
     values, labels = arrays[given[0]], arrays.get("labels")
     if given[0] == "images":
         return _split(source.name, *_cut(values, patch_size), labels, None, rng)
@@ -161,16 +163,6 @@ def read_data(
             f"{values.shape}, dtype {values.dtype}"
         )
     return _split(source.name, values, None, labels, max(2, int(values.max()) + 1), rng)
-
-
-def _read_arrays(source: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(source, allow_pickle=False) as file:
-            return {name: file[name] for name in file}
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or 'no .npz file'}") from error
-    except (EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"cannot read {source}: expected a .npz file of arrays") from error
 
 
 def _read_folder(source: Path, size: int) -> tuple[NDArray[Any], NDArray[np.int64] | None]:

@@ -7,17 +7,15 @@ also read from text files, one `i j [strength]` a line.
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.foreign import text_lines
 from pottsattn._core.validate import InputError, check_at_least
 
 Array = NDArray[np.float64]
@@ -214,7 +212,8 @@ def check_edges(edges: ArrayLike, length: int | None = None) -> tuple[Indices, i
     Raises
     ------
     InputError
-        Wrong shape, a site out of range, a site joined with itself, or a pair given twice.
+        Wrong shape, a site out of range, a site joined with itself, a pair given twice, or no
+        length and sites that count from 1.
     """
     array = np.asarray(edges)
     if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
@@ -225,6 +224,11 @@ def check_edges(edges: ArrayLike, length: int | None = None) -> tuple[Indices, i
     if length is None:
         if len(array) == 0:
             raise InputError("edges is empty: give length, the number of sites")
+        if array.min() > 0:
+            raise InputError(
+                f"edges join sites {array.min()}..{array.max()}, but sites count from 0; subtract "
+                f"{array.min()} from all, or give `length` if site 0 has no edge"
+            )
         length = int(array.max()) + 1
     check_at_least("length", length, 2)
     outside = ((array < 0) | (array >= length)).any(axis=1)
@@ -268,7 +272,7 @@ def read_edges(path: str | os.PathLike[str]) -> tuple[Indices, Array]:
     """
     edges, strengths = [], []
     lines: dict[tuple[int, int], int] = {}  # of every pair seen
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         words = line.partition("#")[0].replace(",", " ").split()
         if not words:
             continue
@@ -303,17 +307,3 @@ def _parse(words: list[str], where: str) -> tuple[int, int, float]:
     if not 0 <= min(first, second) <= max(first, second) <= MAX_SITE:
         raise InputError(f"{where}: sites count from 0 to at most {MAX_SITE}, got {first} {second}")
     return first, second, strength
-
-
-def _read_text(path: str | os.PathLike[str]) -> str:
-    try:
-        data = Path(path).read_bytes()
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"cannot read {path}: not a text file") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (EOFError, zlib.error) as error:
-        raise InputError(f"cannot read {path}: truncated or damaged gzip") from error

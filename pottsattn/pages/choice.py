@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pottsattn._core.validate import InputError
-from pottsattn.analysis.contacts import read_distances
+from pottsattn.analysis.distances import read_distances
 from pottsattn.figures.choice import FigureOptions, check_length, choose_figure
 from pottsattn.files import load_all
 from pottsattn.pages.fits import fit_sections

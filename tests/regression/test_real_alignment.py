@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from pottsattn.analysis.contacts import rank_contacts, read_distances
+from pottsattn.analysis.contacts import rank_contacts
+from pottsattn.analysis.distances import read_distances
 from pottsattn.cli.main import main
 from pottsattn.data.reading import read_dataset
 from pottsattn.exchange.conventions import objective_in, penalty_from

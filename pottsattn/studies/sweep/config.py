@@ -11,12 +11,12 @@ import os
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from itertools import product
-from pathlib import Path
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
 
+from pottsattn._core.foreign import text_lines
 from pottsattn._core.validate import (
     InputError,
     check_at_least,
@@ -31,6 +31,7 @@ from pottsattn.theory.masks import MASK_MODES
 from pottsattn.theory.optimum import optimal_ridge
 
 OPTIMAL = "optimal"
+MOST_LINES = 10_000  # of a configuration
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,12 @@ def read_config(path: str | os.PathLike[str], *, first_seed: int = 0) -> SweepCo
     InputError
         The file cannot be read, is no TOML, or has a wrong entry; the message names the key.
     """
+    lines = list(islice(text_lines(path), MOST_LINES + 1))
+    if len(lines) > MOST_LINES:
+        raise InputError(f"{path} has more than {MOST_LINES} lines; expected a short TOML file")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
-        raise InputError(f"cannot read {path}: {reason}") from error
-    try:
-        return SweepConfig.from_dict(tomllib.loads(text), first_seed=first_seed)
-    except tomllib.TOMLDecodeError as error:
+        return SweepConfig.from_dict(tomllib.loads("\n".join(lines)), first_seed=first_seed)
+    except (RecursionError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

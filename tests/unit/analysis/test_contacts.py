@@ -10,7 +10,8 @@ from fit_factory import make_fit
 from numpy.testing import assert_allclose, assert_array_equal
 
 from pottsattn import InputError
-from pottsattn.analysis.contacts import ContactRanking, rank_contacts, read_distances
+from pottsattn.analysis.contacts import ContactRanking, rank_contacts
+from pottsattn.analysis.distances import read_distances
 from pottsattn.model.couplings import Couplings
 
 
@@ -85,9 +86,8 @@ def test_precision_is_nan_where_pairs_run_out():
     assert precision.at["L"] == 0.5
     assert math.isnan(precision.at["2L"])
     assert math.isnan(precision.area)
-    nothing = ranking_of([(1, 2)], length=2).precision({(3, 4): 1.0})
-    assert (nothing.n_pairs, nothing.n_contacts) == (0, 0)
-    assert all(math.isnan(value) for value in nothing.at.values())
+    with pytest.raises(InputError, match=r"1-2\) is among the known distances \(columns 3-4"):
+        ranking_of([(1, 2)], length=2).precision({(3, 4): 1.0})
 
 
 def test_csv_leaves_unknown_distances_empty(tmp_path):

@@ -210,7 +210,7 @@ DATA_FAULTS = {
     "nan-model.h5": "must be finite",
     "odd-model.h5": r"color_similarity has shape \(1, 3, 3\), expected \(2, 3, 3\)",
     "floats.npy": "array of integers .* dtype float64",
-    "pickle.npy": r"not a \.npy file of integers",
+    "pickle.npy": r"not a \.npy file of numbers",
     "archive.npy": "an archive",
     "negative.npy": r"found -1\.\.1",
     "states.npy": "n_states must be at most 256, got 1000",

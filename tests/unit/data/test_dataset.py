@@ -140,8 +140,8 @@ def _save_npz(path):
     ("name", "make", "text"),
     [
         ("a.npy", lambda path: np.save(path, np.ones((2, 2))), "float64"),
-        ("a.npy", lambda path: np.save(path, np.array([{}])), "not a .npy file of integers"),
-        ("a.npy", lambda path: path.write_bytes(b"no"), "not a .npy file of integers"),
+        ("a.npy", lambda path: np.save(path, np.array([{}])), "not a .npy file of numbers"),
+        ("a.npy", lambda path: path.write_bytes(b"no"), "not a .npy file of numbers"),
         ("a.npy", _save_npz, "an archive of arrays"),
         ("a.npy", lambda path: np.save(path, np.zeros((2, 2), int)), "n_states must be at least 2"),
         ("a.npy", lambda path: None, "no such file"),
