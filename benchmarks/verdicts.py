@@ -35,6 +35,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from pottsattn import ConvergenceWarning, SequenceDataset, fit_pseudolikelihood, sample
+from pottsattn._core.verdict import TOLERANCES
+from pottsattn.data.resampling import split
+from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.masked.averaging import Doubling
 from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.masked.masking import BoundMasking
@@ -307,10 +310,16 @@ def others(seeds: range) -> Iterator[Case]:
             yield (
                 "others",
                 f"transformer{name}",
-                lambda s=seed, m=masking: twice_random(
-                    drawn(s, 1000), lambda: transformer(s), s, m, None
-                ),
+                lambda s=seed, m=masking: twice_held_out(drawn(s, 1000), s, m),
             )
+    for seed in seeds[:2]:
+        yield (
+            "others",
+            "transformer, nothing held out",
+            lambda s=seed: twice_random(
+                drawn(s, 1000), lambda: transformer(s), s, Masking(1), None
+            ),
+        )
 
 
 def twice_full(fit: Callable[[], FitResult]) -> Judged:
@@ -359,16 +368,37 @@ def twice_random(
             n_threads=1,
         )
 
-    first = train(Recipe("adam"))
+    first = train(Recipe("adam", stop_early=False))
     if not first.converged:
         return False, False, 0.0, first.message
     errors = re.findall(r"± (\S+) nats|standard error of the loss is ([^\s;]+)", first.message)
     most = max([1e-5, *(float(of_gain or of_loss) for of_gain, of_loss in errors)])
     with mock.patch.object(Doubling, "is_still", property(lambda _: False)):
-        longer = train(Recipe("adam", 2 * first.n_evaluations))
+        longer = train(Recipe("adam", 2 * first.n_evaluations, stop_early=False))
     found = re.search(r"steps would gain about (\S+)", longer.message)
     assert found is not None
     gain = float(found.group(1))
+    return True, gain > most, gain / most, f"twice the steps gain {gain:.1e}; {first.message}"
+
+
+def twice_held_out(data: SequenceDataset, seed: int, masking: Masking) -> Judged:
+    """Train a transformer until held-out sequences end it, and once more with twice the steps."""
+    kept, held_out = split(data, 0.1, rng=seed)
+
+    def train(recipe: Recipe) -> Any:
+        shared: dict[str, Any] = {"masking": masking, "validation": held_out, "n_threads": 1}
+        return train_masked(kept, transformer(seed), recipe=recipe, rng=seed, **shared)
+
+    first = train(Recipe(stop_early=True))
+    if not first.converged:
+        return False, False, 0.0, first.message
+    losses = sequence_losses(first, held_out)
+    error = losses.std(ddof=1) / np.sqrt(len(losses))
+    most = min(0.5 * error, TOLERANCES.network_fall)
+    with mock.patch.object(Doubling, "is_still", property(lambda _: False)):
+        longer = train(Recipe("adam", 2 * first.n_evaluations, stop_early=False))
+    least = [np.nanmin(fit.history.validation_loss) for fit in (first, longer)]
+    gain = float(least[0] - least[1])
     return True, gain > most, gain / most, f"twice the steps gain {gain:.1e}; {first.message}"
 
 

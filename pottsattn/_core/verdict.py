@@ -44,8 +44,10 @@ class Tolerances:
     gradient
         Largest entry of the gradient where no penalty bounds the distance.
     fall
-        What twice the steps may gain, nats per site, or the standard error of that; of a
-        transformer half the standard error of its loss over the training sequences.
+        What twice the steps may gain, nats per site, or the standard error of that.
+    network_fall
+        Of a transformer, half the standard error of its loss over the sequences that judge, and
+        this at most.
     left
         Share of what there was to gain that may be left, where the smallest possible loss is known.
     still
@@ -57,6 +59,7 @@ class Tolerances:
     random_gap: float = 1e-2
     gradient: float = 1e-7
     fall: float = 1e-5
+    network_fall: float = 3e-3
     left: float = 0.02
     still: float = 0.01
 

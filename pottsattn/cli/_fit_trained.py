@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from pottsattn._core.checkpoint import CheckpointFile
 from pottsattn._core.machine import worker_rank
-from pottsattn._core.validate import InputError
 from pottsattn.cli._options import given
 from pottsattn.cli._shell import bar, read_like
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking, TransformerConfig
@@ -54,7 +53,11 @@ NETWORK_TEXTS = {
         "single, double, mixed or bfloat16 (default: single; mixed, single then double, of lbfgs)",
     ),
     "validation": ("DATA", "held-out data, whose loss is recorded"),
-    "stop_early": ("", "keep the least loss on the held-out data"),
+    "stop_early": (
+        "",
+        "end where the loss of held-out data is least, of --validation or of a tenth of DATA "
+        "(default for transformers: yes)",
+    ),
     "device": ("NAME", "auto, cpu or cuda (default: auto)"),
 }
 
@@ -68,8 +71,6 @@ def train(
     """Return the fit of attention or a transformer; FIT.h5.partial holds the state meanwhile."""
     from pottsattn.fitting.masked.fit import train_masked
 
-    if arguments.stop_early and arguments.validation is None:
-        raise InputError("--stop-early needs held-out data: give --validation")
     validation = None
     if arguments.validation is not None:
         held_out = read_like(arguments, arguments.validation, dataset)

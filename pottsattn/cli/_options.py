@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from argparse import BooleanOptionalAction
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
@@ -25,7 +26,8 @@ def add_options(
     """Add an option for each of `texts`: (metavar, help) by name; help tells the default.
 
     A name that is no field of `kinds` takes text; a field that is True or False takes nothing and
-    gives the other one. What is not said on the command line is None, or False.
+    gives the other one, one that may be left open has an option for either. What is not said on the
+    command line is None, or False.
     """
     known = {field.name: field for kind in kinds for field in fields(kind)}
     for name, (metavar, text) in texts.items():
@@ -38,6 +40,8 @@ def add_options(
 def _facts(field: Field[Any], metavar: str, text: str) -> dict[str, Any]:
     """Return what argparse is told of a field."""
     kind = str(field.type).split(" | ")[0]
+    if kind == "bool" and field.default is None:
+        return {"help": text, "action": BooleanOptionalAction}
     if kind == "bool":
         default = None if field.default else False
         return {

@@ -53,7 +53,8 @@ class Recipe:
         goes, then double; or "bfloat16", of adam only: matrix products in half precision.
     stop_early
         End the training when the held-out loss has not fallen while the steps doubled, and return
-        the parameters of the least one.
+        the parameters of the least one. If left out, so it is for a transformer whose weights are
+        averaged, on at least 100 sequences in memory: it would learn them by heart.
 
     Raises
     ------
@@ -71,7 +72,7 @@ class Recipe:
     weight_decay: float = 0.0
     clip_norm: float | None = None
     precision: str | None = None
-    stop_early: bool = False
+    stop_early: bool | None = None
 
     def __post_init__(self) -> None:
         if self.optimizer is not None:
@@ -116,7 +117,7 @@ class Recipe:
         it down.
         """
         in_half = self.precision == "bfloat16"
-        return bool(self.of_adam) or self.batch_size is not None or self.stop_early or in_half
+        return bool(self.of_adam) or self.batch_size is not None or bool(self.stop_early) or in_half
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ class FullRecipe(Recipe):
     learning_rate: float = 0.1
     warmup_steps: int = 0
     precision: str = "single"
+    stop_early: bool = False
 
     def completed(self, **_defaults: Any) -> FullRecipe:
         """Return this: nothing is left open."""

@@ -229,10 +229,13 @@ class FactoredAttention(nn.Module):
     def penalty(self) -> Tensor:
         """Return sum_i sum_{j != i} |P J_ij P|^2_F / (C - 1), without the (L, L, C, C) tensor."""
         with torch.autocast(self.fields.device.type, enabled=False):
-            rows = self.attention_weights().flatten(1)
-            similarity = _zero_sum(self.values()).flatten(1)
-            gram = (rows @ rows.T) * (similarity @ similarity.T)
-            return gram.sum() / (self.n_states - 1)
+            return self.head_products().sum() / (self.n_states - 1)
+
+    def head_products(self) -> Tensor:
+        """Return <J^g, J^h> of the couplings of heads, zero-sum, shape (n_heads, n_heads)."""
+        rows = self.attention_weights().flatten(1)
+        similarity = _zero_sum(self.values()).flatten(1)
+        return (rows @ rows.T) * (similarity @ similarity.T)
 
     @torch.no_grad()
     def implied_couplings(self) -> tuple[NDArray[np.float64], Couplings]:

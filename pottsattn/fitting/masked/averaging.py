@@ -44,9 +44,9 @@ class Doubling:
         By how much it fell, and the standard error of that over masks or sequences; 0 where all
         data and all masks were judged.
     loss_error : float
-        The standard error of the objective itself over the training sequences, where that is what
-        the fall is measured by; 0 where it is not. Half of it may be gained, as the next doubling
-        may gain more than the last one.
+        The standard error of the objective itself over the training or the held-out sequences,
+        where that is what the fall is measured by; 0 where it is not. Half of it may be gained, as
+        the next doubling may gain more than the last one.
     """
 
     done: int
@@ -86,17 +86,21 @@ class Doubling:
     @property
     def most(self) -> float:
         """The largest gain, nats per site, at which a training is called still."""
-        return max(TOLERANCES.fall, self.gain_error, 0.5 * self.loss_error)
+        return max(TOLERANCES.fall, self.gain_error, self._most_of_network)
 
     @property
     def is_known(self) -> bool:
         """Whether the error is small enough to tell anything."""
-        return self.error <= max(MOST_ERROR * TOLERANCES.fall, self.loss_error)
+        return self.error <= max(MOST_ERROR * TOLERANCES.fall, self._most_of_network)
 
     @property
     def is_still(self) -> bool:
         """Whether twice the steps would change no more than `most`."""
         return abs(self.gain) <= self.most and self.is_known
+
+    @property
+    def _most_of_network(self) -> float:
+        return min(0.5 * self.loss_error, TOLERANCES.network_fall)
 
     @property
     def _doublings(self) -> float:

@@ -29,6 +29,7 @@ from pottsattn._core.validate import (
 )
 from pottsattn._core.verdict import Verdict
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.resampling import split
 from pottsattn.data.sequence_file import SequenceFile
 from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.masking import BoundMasking
@@ -58,6 +59,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }
 FULL_BATCH_STEPS = 10_000  # of lbfgs, which ends at the optimum: a bound
+HELD_OUT, MOST_HELD_OUT = 0.1, 2000  # share of the sequences where none are given, and at most
+FEWEST = 100  # sequences of which some are held out without being asked for
 Sequences = SequenceDataset | SequenceFile
 
 
@@ -105,7 +108,8 @@ def train_masked(  # type: ignore[misc]
         How it is trained: `Recipe()` if left out. An objective that stays the same is then
         minimized to its optimum.
     validation
-        Held-out sequences: their loss is recorded along the training.
+        Held-out sequences: their loss is recorded along the training. Where it ends early and none
+        are given, a tenth of `dataset`, at most 2000 sequences, is held out (`data.split`).
     rng
         Generator or seed for starting values, batches and masks.
     checkpoint
@@ -145,6 +149,7 @@ def train_masked(  # type: ignore[misc]
         The training objective was still changing.
     """
     data = TrainingData(dataset)
+    record = TrainingRecord.of(dataset)
     held_out = None if validation is None else TrainingData(validation)
     if held_out is not None and (held_out.length, held_out.n_states) != (
         data.length,
@@ -167,6 +172,8 @@ def train_masked(  # type: ignore[misc]
     _check_gaps(network, data, held_out)
     masks = _bound(masking or Masking(), network, data, seed)
     steps = _completed(recipe or Recipe(), method, masks, dataset)
+    if steps.stop_early and held_out is None:
+        dataset, data, held_out = _hold_out(dataset, seed)
     penalty = _penalty(network, dataset, masks, ridge, penalty, steps.weight_decay)
     chosen = choose_device(device)
     is_double = steps.precision == "double"
@@ -178,6 +185,7 @@ def train_masked(  # type: ignore[misc]
         "mask_mode": masks.mask_mode,
         "hidden_as": masks.hidden_as,
         **asdict(steps),
+        "n_held_out": 0 if held_out is None else held_out.n_sequences,
         "device": chosen.type,
         "seed": seed,
     }
@@ -222,7 +230,7 @@ def train_masked(  # type: ignore[misc]
         "columns": dataset.columns,
         "gap_policy": data.gap_policy,
         "history": training.history(),
-        "training": TrainingRecord.of(dataset),
+        "training": record,
         "config": config,
         "origin": {"data": dataset.origin},
     }
@@ -270,7 +278,19 @@ def _completed(recipe: Recipe, method: str, masks: BoundMasking, dataset: Sequen
     defaults = DEFAULTS[method] | {"optimizer": optimizer}
     if optimizer == "lbfgs":
         defaults["max_steps"] = FULL_BATCH_STEPS
+    if method == "transformer" and optimizer == "adam" and recipe.schedule == "averaged":
+        is_enough = isinstance(dataset, SequenceDataset) and dataset.n_sequences >= FEWEST
+        defaults["stop_early"] = is_enough
     return recipe.completed(**defaults)
+
+
+def _hold_out(dataset: Sequences, seed: int) -> tuple[SequenceDataset, TrainingData, TrainingData]:
+    """Return what is kept of the sequences to train on, twice, and what is held out."""
+    if not isinstance(dataset, SequenceDataset):
+        raise InputError("early stopping of data that stream needs held-out data: give validation")
+    share = min(HELD_OUT, MOST_HELD_OUT / dataset.n_sequences)
+    kept, held_out = split(dataset, share, rng=seed)
+    return kept, TrainingData(kept), TrainingData(held_out)
 
 
 def _bound(masking: Masking, network: Network, data: TrainingData, seed: int) -> BoundMasking:

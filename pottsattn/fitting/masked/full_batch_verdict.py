@@ -5,10 +5,29 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import torch
+
 from pottsattn._core.verdict import TOLERANCES, Verdict
+from pottsattn.fitting.masked.attention import FactoredAttention
 from pottsattn.fitting.masked.evaluation import strong_convexity
 from pottsattn.fitting.masked.full_batch import FullBatch
+from pottsattn.fitting.masked.objective import Network
 from pottsattn.fitting.masked.steps import Training
+
+CANCELS = 10.0  # norms of the couplings of single heads, in units of that of their sum
+
+
+@torch.no_grad()
+def cancellation(network: Network) -> float:
+    """Return the root of sum_h |J^h|^2 over that of |sum_h J^h|^2, J^h the couplings of a head.
+
+    It grows without bound where heads that can only be of one sign act like one of either: A^h = A
+    + eps B^h, U^h = V^h / eps with V^h of sum zero.
+    """
+    if not isinstance(network, FactoredAttention):
+        return 1.0
+    products = network.head_products()
+    return float((products.diagonal().sum() / products.sum()).sqrt())
 
 
 def judge_full_batch(training: Training, steps: FullBatch) -> Verdict:
@@ -44,4 +63,10 @@ def judge_full_batch(training: Training, steps: FullBatch) -> Verdict:
     else:
         reason = f"not converged in {recipe.max_steps} steps: {state}"
         verdict = Verdict(False, reason, "raise max_steps or the penalty")
+        if (ratio := cancellation(training.objective.network)) > CANCELS:
+            reason += (
+                f"; the couplings of its heads, {ratio:.0f} times as large as their sum, cancel: "
+                "the optimum may be at infinity"
+            )
+            verdict = Verdict(False, reason, "use one head or attention free, or raise max_steps")
     return replace(verdict, gap=gap, gap_is=gap_is, gradient_norm=numbers.gradient.norm)

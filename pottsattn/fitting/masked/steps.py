@@ -11,7 +11,8 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,22 @@ class Training:
         """The distance to the minimum by the curvature that L-BFGS saw, nats per site."""
         return math.nan if self.full_batch is None else self.full_batch.estimated_gap()
 
+    @property
+    def judges_held_out(self) -> bool:
+        """Whether a doubling is judged by its gain on held-out sequences: of a transformer that may
+        stop early, whose training loss falls as long as there are sequences to learn by heart.
+        """
+        return self.recipe.stop_early and isinstance(self.objective.network, MaskedTransformer)
+
+    @cached_property
+    def plateau(self) -> float:
+        """The held-out loss of independent sites, nats per site, on whose plateau a transformer
+        stays for a while at the start; of attention, which has none, infinity.
+        """
+        if self.validation is None or not isinstance(self.objective.network, MaskedTransformer):
+            return math.inf
+        return self.validation.loss_of_frequencies(self.data)
+
     def history(self) -> History:
         """Return the losses so far."""
         return History(*np.array(self._entries).T)
@@ -318,14 +335,17 @@ class Training:
         if average is None or not average.n_new:
             return
         n_patterns = self._costs.n_patterns(average.n_new)
+        judge = self.evaluation
+        if self.judges_held_out and self.validation is not None:
+            judge = replace(judge, data=self.validation)
         with average.shown(before=True):
-            before = self.evaluation.judged(n_patterns)
+            before = judge.judged(n_patterns)
         with average.shown():
-            after = self.evaluation.judged(n_patterns)
+            after = judge.judged(n_patterns)
         loss_error = 0.0
         if isinstance(self.objective.network, MaskedTransformer) and len(after) > 1:
-            # What all training sequences know of the loss, judged on some of them.
-            share = min(1.0, SAMPLED / self.data.n_sequences)
+            # What all sequences know of the loss, judged on some of them.
+            share = min(1.0, SAMPLED / judge.data.n_sequences)
             loss_error = math.sqrt(share) * standard_error(after)
         self.doubling = Doubling.of(average.n_steps, average.n_new, before, after, loss_error)
 
@@ -337,7 +357,8 @@ class Training:
         if not math.isfinite(found.gain):
             return True
         if isinstance(network, MaskedTransformer):
-            has_left = found.objective < self.data.independent_loss  # the plateau at the start
+            most = self.plateau if self.judges_held_out else self.data.independent_loss
+            has_left = found.objective < most
         else:
             fall = self._entries[0][4] - self._entries[-1][4]
             has_left = network.is_convex or fall > TOLERANCES.fall
@@ -363,7 +384,7 @@ class Training:
         train = held_out = math.nan
         if isinstance(self.objective.network, FactoredAttention):
             train = self.evaluation.loss()
-        elif self.doubling is not None and self.doubling.done == self.done:
+        elif self.doubling and self.doubling.done == self.done and not self.judges_held_out:
             train = self.doubling.objective
         if self.validation is not None:
             held_out = self.evaluation.loss(self.validation)
@@ -380,7 +401,8 @@ class Training:
                 self.best = (self.done, held_out)
                 state = self.objective.network.state_dict()
                 self._best_state = {name: tensor.clone() for name, tensor in state.items()}
-            self.stopped_early = self.done - self.best[0] > max(SHORTEST_PERIOD, self.best[0])
+            has_waited = self.done - self.best[0] > max(SHORTEST_PERIOD, self.best[0])
+            self.stopped_early = has_waited and self.best[1] < self.plateau
 
 
 def _adam(network: nn.Module, recipe: FullRecipe) -> torch.optim.Optimizer:

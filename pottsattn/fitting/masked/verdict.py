@@ -26,18 +26,22 @@ def judge(training: Training) -> Verdict:
         return at_infinity(why)
     recipe = training.recipe
     step, loss = training.best
-    if training.stopped_early or (recipe.stop_early and training.at_rest and step < training.done):
+    is_past = training.at_rest and step < training.done and not training.judges_held_out
+    if training.stopped_early or (recipe.stop_early and is_past):
         if step == 0:
             reason = (
                 f"the held-out loss did not fall below that of the start, {loss:.4f} nats, in "
                 f"{training.done} steps"
             )
             return Verdict(False, reason, "lower learning_rate or raise the penalty")
-        return Verdict(
-            True,
+        reason = (
             f"the held-out loss was least at step {step}, {loss:.4f} nats, and did not fall for "
-            f"{training.done - step} steps: parameters of that step",
+            f"{training.done - step} steps: parameters of that step"
         )
+        if loss >= training.plateau:
+            reason += f", not below the {training.plateau:.4f} of independent sites"
+            return Verdict(False, reason, "raise learning_rate or max_steps")
+        return Verdict(True, reason)
     if training.full_batch is not None:
         return judge_full_batch(training, training.full_batch)
     more = "raise max_steps"
@@ -55,7 +59,7 @@ def judge(training: Training) -> Verdict:
         return Verdict(False, f"{training.done} steps are too few to judge", more)
     text = f"twice the {training.done} steps would gain about {found.gain:.1e}"
     text += f" ± {found.gain_error:.1e}" if found.error > 0.0 else ""
-    text += " nats per site"
+    text += " nats per site" + " on held-out sequences" * training.judges_held_out
     if recipe.stop_early and step < training.done:
         text += f"; parameters of step {step}, where the held-out loss was least"
     if not found.is_still:
@@ -63,7 +67,8 @@ def judge(training: Training) -> Verdict:
             text += ", which is not known well enough"
         return Verdict(False, f"{text}, expected at most {found.most:.1e}", more)
     if found.loss_error > 0.0:
-        text += f"; the standard error of the loss is {found.loss_error:.1e}"
+        what = "held-out loss" if training.judges_held_out else "loss"
+        text += f"; the standard error of the {what} is {found.loss_error:.1e}"
     return _judge_gap(training, text, more)
 
 

@@ -299,7 +299,10 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         (f"{TRAIN} --warmup-steps -1", "--warmup-steps must be at least 0"),
         (f"{TRAIN} --layers 2", "--layers applies to transformer, not to attention"),
         (f"{TRAIN} --weight-decay 1", "--weight-decay applies to transformer, not to attention"),
-        (f"{TRAIN} --stop-early", "--stop-early needs held-out data: give --validation"),
+        (
+            f"{TRAIN} --stop-early --stream",
+            "early stopping of data that stream needs held-out data",
+        ),
         (f"{TRAIN} --validation other-length.h5", r"= \(6, 3\), the training data \(8, 3\)"),
         (f"{TRAIN} --validation missing.h5", "missing.h5: no such file"),
         (f"{TRAIN} --stream --ridge auto", "--stream goes without --weights and --ridge auto"),

@@ -13,7 +13,9 @@ from numpy.testing import assert_allclose
 
 import pottsattn
 from pottsattn import ConvergenceWarning, FactoredAttention, InputError, SequenceDataset, compare
+from pottsattn.data.resampling import split, uncorrelated_columns
 from pottsattn.data.sequence_file import SequenceFile
+from pottsattn.fitting.losses import sequence_losses
 from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.masked.masking import BoundMasking
 from pottsattn.fitting.masked.network_fit import NetworkFit
@@ -258,6 +260,37 @@ def test_a_held_out_loss_that_never_fell_is_no_success(data):
     assert not fit.couplings.factors()[0].any()
 
 
+def test_a_transformer_stops_early_on_data_of_its_own(data):
+    data = dataclasses.replace(data, weights=None)
+    options = {"rng": 3, "max_steps": 3000, "learning_rate": 0.01, "batch_size": 64}
+    fit = train_masked(data, transformer(data), **as_training(**options))
+    assert fit.converged
+    assert "the held-out loss was least at step" in fit.message
+    n_held_out = data.n_sequences // 10
+    assert fit.config["n_held_out"] == n_held_out
+    assert fit.n_sequences == data.n_sequences - n_held_out
+    kept, held_out = split(data, 0.1, rng=int(np.random.default_rng(3).integers(2**63)))
+    losses = sequence_losses(fit, held_out)
+    assert_allclose(losses.mean(), np.nanmin(fit.history.validation_loss), rtol=1e-5)
+    assert sequence_losses(fit, kept).mean() < losses.mean()
+    # All of them were looked at: none of them is a test sequence.
+    assert compare({"fit": fit}, held_out).fits[0].test_overlap == 1.0
+    few = data.take(slice(0, 99))
+    with pytest.warns(ConvergenceWarning):
+        fit = train_masked(few, transformer(few), **as_training(rng=0, max_steps=60))
+    assert (fit.config["stop_early"], fit.config["n_held_out"]) == (False, 0)
+
+
+def test_early_stopping_waits_on_the_plateau_of_independent_sites(data):
+    """Columns without correlations: the held-out loss falls to that of independent sites."""
+    alone = uncorrelated_columns(data, np.random.default_rng(0))
+    with pytest.warns(ConvergenceWarning, match="too few to judge|not below the"):
+        fit = train_masked(
+            alone, transformer(data), **as_training(rng=0, max_steps=300, batch_size=64)
+        )
+    assert not fit.converged
+
+
 def test_early_stopping_that_finds_no_rise_goes_to_the_end(data):
     options = {"learning_rate": 0.003, "max_steps": 100, "rng": 0}
     with pytest.warns(ConvergenceWarning, match="raise max_steps"):
@@ -281,6 +314,8 @@ def test_a_file_is_trained_on_as_memory_is(data, tmp_path):
     data.save(tmp_path / "data.h5")
     shared = {"ridge": 0.5, "rng": 0}
     with SequenceFile(tmp_path / "data.h5", cache_bytes=0) as file:
+        with pytest.raises(InputError, match="data that stream needs held-out data: give validat"):
+            train_masked(file, recipe=Recipe(stop_early=True))
         for options in ({"optimizer": "lbfgs"}, {"mask_fraction": 0.3, "mask_mode": "static",
                         "masks": 2, "optimizer": "lbfgs"}):  # fmt: skip
             expected = train_masked(data, **as_training(**shared, **options))
@@ -322,7 +357,7 @@ def transformer(data, **options):
     ],
 )
 def test_a_transformer_learns(options, data, tmp_path):
-    options = {"max_steps": 150, "batch_size": 64, **options}
+    options = {"max_steps": 150, "batch_size": 64, "stop_early": False, **options}
     if "optimizer" not in options:
         options["learning_rate"] = 0.01
     network = transformer(data, variant=options.pop("variant", "vanilla"))
@@ -349,7 +384,9 @@ def test_a_transformer_learns(options, data, tmp_path):
 @pytest.mark.filterwarnings("ignore::pottsattn.ConvergenceWarning")
 def test_compare_takes_a_transformer(data):
     fits = {
-        "transformer": train_masked(data, transformer(data), recipe=Recipe(max_steps=3), rng=0),
+        "transformer": train_masked(
+            data, transformer(data), recipe=Recipe(max_steps=3, stop_early=False), rng=0
+        ),
         "factored": fit_pseudolikelihood(data, "factored"),
     }
     rows = compare(fits, data).fits
@@ -521,7 +558,6 @@ def test_learned_color_similarity_is_found():
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"accumulate": 0}, "accumulate must be at least 1"),
         ({"warmup_steps": -1}, "warmup_steps must be at least 0"),
-        ({"stop_early": True}, "early stopping needs held-out data"),
         ({"checkpoint": "fit.h5"}, "a checkpoint needs a seed"),
         ({"validation": SequenceDataset(np.zeros((2, 9), int), 3)}, r"= \(9, 3\), the training"),
     ],

@@ -345,7 +345,6 @@ def test_errors_before_the_first_state_leave_nothing(data, tmp_path):
     path = tmp_path / "fit.h5"
     for options, message in [
         ({"optimizer": "lbfgs", "masks": 1}, "needs an objective that stays the same"),
-        ({"stop_early": True}, "early stopping needs held-out data"),
         ({"rng": None}, "a checkpoint needs a seed"),
         ({"mask_fraction": 1e-9, "mask_mode": "static"}, "hides no site of these data"),
     ]:

@@ -68,6 +68,23 @@ def test_masks_that_are_kept_may_leave_no_optimum(data, masking):
     assert train_masked(few, masking=masking, penalty=Penalty(0.1, 0.1), rng=0).converged
 
 
+def test_heads_of_one_sign_that_cancel_are_named(data):
+    """Softmax attention of several heads acts like either sign only at infinity."""
+    config = AttentionConfig(3, "softmax", color_similarity="learned")
+    with pytest.warns(ConvergenceWarning, match=r"heads, \d+ times as large as .* at infinity; use"):
+        fit = train_masked(data, config, recipe=Recipe(max_steps=400), rng=0)
+    rows, similarity = fit.couplings.factors()
+    heads = np.einsum("hij,hab->hijab", rows, similarity)
+    ratio = np.sqrt((heads**2).sum() / (heads.sum(axis=0) ** 2).sum())
+    said = re.search(r"heads, (\d+) times", fit.message)
+    assert said is not None
+    assert float(said.group(1)) == pytest.approx(ratio, rel=0.02)
+    config = AttentionConfig(3, color_similarity="learned")  # of either sign
+    with pytest.warns(ConvergenceWarning, match="not converged in 3 steps") as caught:
+        train_masked(data, config, recipe=Recipe(max_steps=3), rng=0)
+    assert "infinity" not in str(caught[0].message)
+
+
 def test_without_a_bound_adam_proves_nothing(data):
     with pytest.warns(ConvergenceWarning, match="nothing bounds the distance .*; use the optim"):
         train_masked(data, penalty=FREE, recipe=Recipe("adam", 400), rng=0)
