@@ -1,6 +1,6 @@
 """Reproduce the claims about factored attention: fits, figures and tables, by one command.
 
-    python benchmarks/reproduction.py --out reproduction      # about half an hour on two cores
+    python benchmarks/reproduction.py --out reproduction      # an hour on two cores
 
 Writes figures (.png), their numbers (.csv) and tables.md into the folder; docs/reproduction.md
 shows and discusses them. Every finished fit is a file under tasks/, so a killed run continues.
@@ -33,6 +33,7 @@ from pottsattn._core.threads import n_threads_or_default
 Task = tuple[str, int, dict[str, Any]]
 LARGE = 20_000
 SIZES = (1250, 5000)
+TRENDS = ((1, 1000), (1, 4000), (2, 1500), (2, 6000), (3, 1500))  # layers, steps
 FRACTIONS = (0.05, 0.15, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -59,6 +60,8 @@ def _tasks(seed: int) -> Iterator[Task]:
     one = {"n_sequences": LARGE, "layers": 1, "heads": 1, "variant": "vanilla"}
     for layers in (1, 2, 3):
         yield "network", seed, one | {"layers": layers}
+    for layers, steps in TRENDS:
+        yield "trend", seed, one | {"layers": layers, "steps": steps}
     yield "network", seed, one | {"heads": 4}
     for variant in ("linear", "positional", "content"):
         yield "network", seed, one | {"variant": variant}
@@ -78,8 +81,8 @@ def _tasks(seed: int) -> Iterator[Task]:
 
 def _cost(task: Task) -> float:
     name, _, sizes = task
-    if name == "network":
-        return 100.0 * sizes["layers"]
+    if name in ("network", "trend"):
+        return sizes.get("steps", 3000.0) / 30.0 * sizes["layers"]
     return {"attention": 20.0, "same_objective": 90.0, "masks": 15.0}[name]
 
 

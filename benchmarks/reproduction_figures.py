@@ -49,6 +49,7 @@ def draw(results: Results, out: Path) -> None:
     text += _draw_training(results, large, out)
     text += _draw_recovered(results, large, out)
     text += _draw_ingredients(results, large, out)
+    text += _table_trends(results, large, out)
     text += _draw_sizes(results, out)
     text += _table_objectives(results, out)
     text += _draw_masks(results, out)
@@ -158,6 +159,23 @@ def _draw_ingredients(results: Results, large: int, out: Path) -> list[str]:
     header = ("network", "seeds", "excess", "error", "n_parameters", "converged")
     write_csv(out / "ingredients.csv", header, rows)
     return ["", f"## Networks on {large} sequences", *lines]
+
+
+def _table_trends(results: Results, large: int, out: Path) -> list[str]:
+    """Tabulate the excess of transformers against the steps that they were given."""
+    standard = {1: tasks.FEW_STEPS, 2: tasks.STEPS, 3: tasks.STEPS}
+    vanilla = {"heads": 1, "variant": "vanilla", "n_sequences": large}
+    rows = []
+    lines = ["", "| layers | steps | excess loss | converged |", "|---|---|---|---|"]
+    for layers, steps in standard.items():
+        groups = {steps: _of(results, "network", layers=layers, **vanilla)}
+        for one in _of(results, "trend", layers=layers):
+            groups.setdefault(one["sizes"]["steps"], []).append(one)
+        for number, found in sorted(groups.items()):
+            rows.append((layers, number, *_column(found, "excess"), _verdicts(found)))
+            lines.append(f"| {layers} | {number} | {_text(*rows[-1][2:4])} | {rows[-1][4]} |")
+    write_csv(out / "trends.csv", ("layers", "steps", "excess", "error", "converged"), rows)
+    return ["", "## Steps of transformers", *lines]
 
 
 def _draw_sizes(results: Results, out: Path) -> list[str]:

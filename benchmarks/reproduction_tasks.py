@@ -34,7 +34,7 @@ WIDTH, FEEDFORWARD, RATE, WARMUP, BATCH, SITES = 64, 64, 3e-3, 200, 64, 2
 FEW_STEPS, STEPS = 2000, 3000  # of one layer, of more
 MASKED_LENGTH, MASKED_STATES, MASKED_SCALE, MASKED_ALPHA = 80, 3, 1.5, 8
 MASKED_RIDGE, MASKED_TEST = 0.1, 4000
-FRESH_STEPS, FRESH_PATTERNS = 200, 6
+FRESH_PATTERNS = 6
 CLOSE = 1e-3  # nats per site
 
 
@@ -90,9 +90,16 @@ def _curve(fit: Any, bayes: float) -> dict[str, list[float]]:
 
 
 def network(
-    data: Path, seed: int, n_sequences: int, layers: int, heads: int, variant: str
+    data: Path,
+    seed: int,
+    n_sequences: int,
+    layers: int,
+    heads: int,
+    variant: str,
+    steps: int | None = None,
 ) -> dict[str, Any]:
-    """Train a transformer."""
+    """Train a transformer for a number of steps, over which its rate falls to zero."""
+    steps = steps or (FEW_STEPS if layers == 1 else STEPS)
     train, validation = _load(data, "train", n_sequences), _load(data, "validation")
     transformer = MaskedTransformer(
         LENGTH,
@@ -110,7 +117,7 @@ def network(
         masking=Masking(masks=SITES),
         recipe=Recipe(
             "adam",
-            FEW_STEPS if layers == 1 else STEPS,
+            steps,
             schedule="cosine",
             batch_size=BATCH,
             learning_rate=RATE,
@@ -126,15 +133,11 @@ def network(
 
 
 def attention(data: Path, seed: int, n_sequences: int) -> dict[str, Any]:
-    """Train one layer of factored attention, with batches; keep true and fitted interactions."""
+    """Fit one layer of factored attention; keep true and fitted interactions."""
     train, validation = _load(data, "train", n_sequences), _load(data, "validation")
     fit = train_masked(
         train,
         AttentionConfig(color_similarity="learned", fields="none"),
-        masking=Masking(masks=SITES),
-        recipe=Recipe(
-            "adam", max(300, 40 * n_sequences // 1024), batch_size=1024, schedule="cosine"
-        ),
         validation=validation,
         rng=seed,
         n_threads=1,
@@ -160,14 +163,12 @@ def same_objective(data: Path, seed: int, n_sequences: int) -> dict[str, Any]:
         "factored": fit_pseudolikelihood(
             train, "factored", solver=Solver(gap_tolerance=1e-9), **one_head
         ),
-        "lbfgs": train_masked(
-            train, layer, recipe=Recipe(optimizer="lbfgs", max_steps=500), **trained
-        ),
+        "lbfgs": train_masked(train, layer, **trained),
         "adam": train_masked(
             train,
             layer,
-            masking=Masking(masks=LENGTH),
-            recipe=Recipe("adam", 600, batch_size=1024, schedule="cosine"),
+            masking=Masking(masks=SITES),
+            recipe=Recipe("adam", batch_size=1024),
             **trained,
         ),
     }
@@ -221,7 +222,6 @@ def masks(data: Path, seed: int, mode: str, n_patterns: int, fraction: float) ->
             train,
             layer,
             masking=Masking(masks=n_patterns, mask_fraction=fraction, mask_mode="static"),
-            recipe=Recipe(optimizer="lbfgs", max_steps=500),
             rng=seed,
             **options,
         )
@@ -230,7 +230,6 @@ def masks(data: Path, seed: int, mode: str, n_patterns: int, fraction: float) ->
             train,
             layer,
             masking=Masking(masks=n_patterns, mask_fraction=fraction),
-            recipe=Recipe("adam", FRESH_STEPS, learning_rate=0.05, schedule="cosine"),
             rng=seed,
             **options,
         )
@@ -241,6 +240,7 @@ def masks(data: Path, seed: int, mode: str, n_patterns: int, fraction: float) ->
 
 FUNCTIONS = {
     "network": network,
+    "trend": network,
     "attention": attention,
     "same_objective": same_objective,
     "masks": masks,
