@@ -46,8 +46,8 @@ TUNING = {
     "PF08666",
 }
 # Heads, ridge, symmetric.
-SETTINGS = [(32, ridge, True) for ridge in (1.0, 2.0, 4.0, 8.0, 16.0)]
-SETTINGS += [(8, 4.0, True), (16, 4.0, True), (64, 4.0, True), (32, 4.0, False)]
+SETTINGS = [(32, ridge, True) for ridge in (4.0, 1.0, 16.0)]
+SETTINGS += [(16, 4.0, True), (64, 4.0, True), (32, 4.0, False)]
 COLUMNS = [
     "family",
     "method",
@@ -68,7 +68,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("contacts-families.csv"))
     parser.add_argument("--report", nargs=2, type=float, metavar=("HEADS", "RIDGE"))
-    parser.add_argument("--most", type=int, default=2700, help="sequences of a family")
+    parser.add_argument("--most", type=int, default=1100, help="sequences of a family")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     folder = os.environ.get("POTTSATTN_TEST_DATA")

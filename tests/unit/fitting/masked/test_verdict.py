@@ -71,7 +71,7 @@ def test_masks_that_are_kept_may_leave_no_optimum(data, masking):
 def test_heads_of_one_sign_that_cancel_are_named(data):
     """Softmax attention of several heads acts like either sign only at infinity."""
     config = AttentionConfig(3, "softmax", color_similarity="learned")
-    with pytest.warns(ConvergenceWarning, match=r"heads, \d+ times as large as .* at infinity; use"):
+    with pytest.warns(ConvergenceWarning, match=r"heads, \d+ times as large .* at infinity; use"):
         fit = train_masked(data, config, recipe=Recipe(max_steps=400), rng=0)
     rows, similarity = fit.couplings.factors()
     heads = np.einsum("hij,hab->hijab", rows, similarity)
