@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from pottsattn import SequenceDataset, fit_pseudolikelihood, train_masked
-from pottsattn.analysis.contacts import rank_contacts, read_distances
+from pottsattn.analysis.contacts import rank_contacts
+from pottsattn.analysis.distances import read_distances
 from pottsattn.data.reading import read_dataset
 from pottsattn.fitting.masked.settings import AttentionConfig
 
