@@ -6,8 +6,15 @@ the rest is in the faces of the rooms, such as `pottsattn.theory`. Importing is 
 numba, scipy, h5py, torch and matplotlib load on first use.
 """
 
-from __future__ import annotations
 
-import lazy_loader
+def __getattr__(name: str) -> object:
+    """Find the public names when the first is asked for: the command line must not wait for it."""
+    import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+    found, names, public = lazy_loader.attach_stub(__name__, __file__)
+    globals().update(__getattr__=found, __dir__=names, __all__=public)
+    return public if name == "__all__" else found(name)
+
+
+def __dir__() -> list[str]:
+    return list(__getattr__("__all__"))

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pottsattn._core.interrupts import interrupts_wait
 from pottsattn._core.partial import PartialFile
 from pottsattn._core.validate import check_nonnegative
 
@@ -104,14 +105,15 @@ class Checkpoint:
         started = time.monotonic()
         arrays: dict[str, Any] = {}
         tree = json.dumps(_cut(state, arrays))
-        self._spare.unlink(missing_ok=True)
-        other = PartialFile(self._spare, self._file.config)
-        try:
-            other.append({"tree": np.frombuffer(tree.encode(), np.uint8), **arrays})
-        except BaseException:
-            other.close(remove=True)
-            raise
-        self._file.replace_by(other)
+        with interrupts_wait():
+            self._spare.unlink(missing_ok=True)
+            other = PartialFile(self._spare, self._file.config)
+            try:
+                other.append({"tree": np.frombuffer(tree.encode(), np.uint8), **arrays})
+            except BaseException:
+                other.close(remove=True)
+                raise
+            self._file.replace_by(other)
         self._written = time.monotonic()
         self._took = self._written - started
 

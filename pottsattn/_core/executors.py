@@ -23,9 +23,11 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from importlib import import_module
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from pottsattn._core.interrupts import SIGNALS, signals_blocked
 from pottsattn._core.validate import InputError, check_at_least
 
 MOST_LOSSES = 3  # workers that one task may take with it
@@ -111,13 +113,15 @@ class LocalProcesses(Executor):
 
 
 class _Worker:
-    """One process at the other end of a pipe; it ends when the pipe does."""
+    """One process at the other end of a pipe; it ends with the one that has started it."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other,), daemon=True)
-        self._process.start()
+        resource_tracker.ensure_running()  # it would unblock what is blocked here
+        with signals_blocked():
+            self._process.start()
         other.close()  # so that the death of the process closes the pipe
 
     @property
@@ -137,7 +141,11 @@ class _Worker:
 
 def _serve(connection: Connection) -> None:
     """Run what comes through the pipe, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that decides
+    for number in SIGNALS:  # they are for the process that decides, and come to its group
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read by NumPy and torch, which the first task imports
     while True:
@@ -153,6 +161,14 @@ def _serve(connection: Connection) -> None:
             connection.send(answer)
         except OSError:
             return
+
+
+def _end_with_parent() -> None:
+    """Leave no orphan: a task may be long, and the process that wants it may be killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

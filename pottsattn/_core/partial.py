@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.storage import to_json
+from pottsattn._core.interrupts import interrupts_wait
+from pottsattn._core.storage import lock, sync_folder, to_json
 from pottsattn._core.validate import InputError
 
 MAGIC = b"pottsattn.partial/1\n"
@@ -102,15 +103,9 @@ class PartialFile:
 
     def _lock(self) -> None:
         try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file.fileno())
         except BlockingIOError as error:
             raise InputError(f"{self.path} is in use by another process; wait for it") from error
-        except OSError:  # a file system without locks
-            return
 
     def _scan(self) -> tuple[list[int], int]:
         """Return the offsets of the whole records, and where they end."""
@@ -142,9 +137,12 @@ class PartialFile:
         blobs += [np.ascontiguousarray(array).tobytes() for array in arrays.values()]
         payload = b"".join(blobs)
         try:
-            self._file.write(FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with interrupts_wait():
+                self._file.write(FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._offsets.append(self._end)
+                self._end += FRAME.size + len(payload)
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._end)
@@ -152,8 +150,6 @@ class PartialFile:
                 f"cannot write {self.path}: {error.strerror}; what it holds is whole: make room "
                 "and repeat the command to continue"
             ) from error
-        self._offsets.append(self._end)
-        self._end += FRAME.size + len(payload)
 
     def __len__(self) -> int:
         """Return the number of records after the configuration."""
@@ -182,9 +178,11 @@ class PartialFile:
 
     def replace_by(self, other: PartialFile) -> None:
         """Put the file of `other` in the place of this one, and go on with it."""
-        os.replace(other.path, self.path)
-        self._file.close()
-        self._file, self._offsets, self._end = other._file, other._offsets, other._end
+        with interrupts_wait():
+            os.replace(other.path, self.path)
+            sync_folder(self.path.parent)
+            self._file.close()
+            self._file, self._offsets, self._end = other._file, other._offsets, other._end
 
     def close(self, *, remove: bool = False) -> None:
         """Close the file, and remove it if told so."""

@@ -1,7 +1,8 @@
 """Files that are whole or absent and say what they are.
 
 Every HDF5 file carries `format = "pottsattn.KIND/1"` and `provenance` (JSON). A file is written
-under a temporary name in the folder of its target and renamed once it is whole; nothing is pickled.
+under a temporary name in the folder of its target, brought to the disk, and renamed once it is
+whole; nothing is pickled. What a killed run has left is removed by the next one.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import json
 import math
 import os
 import platform
+import re
+import secrets
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -36,9 +38,8 @@ FORMAT_PREFIX = "pottsattn."
 HASH_BLOCK_BYTES = 1 << 24
 LOCK_PATIENCE = 2.0  # seconds that a reader waits for a writer
 LOCK_POLL = 0.05
-_together: ContextVar[dict[Path, Path] | None] = ContextVar(
-    "targets of write_together", default=None
-)
+TOKEN_BYTES = 6  # of a temporary name: process ids are not unique, containers share folders
+_together: ContextVar[list[_Temporary] | None] = ContextVar("of write_together", default=None)
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
@@ -55,12 +56,11 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     folder = target.parent
     if not os.path.isdir(folder):
         raise InputError(f"cannot write {path}: there is no folder {folder}, create it first")
+    _remove_leftovers(target)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=folder)
+        _Temporary(target).close()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror} in folder {folder}") from error
-    os.close(handle)
-    os.unlink(name)
     return target
 
 
@@ -68,7 +68,8 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
 def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` at the end, or remove it.
 
-    Inside `write_together` it is renamed at the end of that.
+    Inside `write_together` it is renamed at the end of that. Ctrl-C and SIGTERM wait until the file
+    is whole.
 
     Raises
     ------
@@ -76,20 +77,22 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         `path` is a directory, its folder is missing or cannot be written, or the disk is full.
     """
     target = check_writable(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     together = _together.get()
     try:
-        yield temporary
-        if together is None:
-            os.replace(temporary, target)
-        else:
-            together[target] = temporary
+        with interrupts_wait():
+            temporary = _Temporary(target)
+            try:
+                yield temporary.path
+                if together is None:
+                    _put_in_place([temporary])
+                else:
+                    together.append(temporary)
+            finally:
+                if together is None or temporary not in together:
+                    temporary.close()
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         raise InputError(f"cannot write {path}: {reason}; nothing was changed") from error
-    finally:
-        if together is None or together.get(target) != temporary:
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -99,47 +102,139 @@ def write_together() -> Iterator[None]:
     Older files step aside before the first new one takes its place, and come back on an error: new
     and old ones never stand side by side, not even if the process is killed meanwhile.
     """
-    written: dict[Path, Path] = {}  # target: temporary
+    written: list[_Temporary] = []
     token = _together.set(written)
     try:
-        yield
-    except BaseException:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
-        raise
+        try:
+            yield
+        finally:
+            _together.reset(token)
+        with interrupts_wait():
+            try:
+                _put_in_place(written)
+            except OSError as error:
+                names = ", ".join(str(temporary.target) for temporary in written)
+                raise InputError(
+                    f"cannot write {names}: {error.strerror}; nothing was changed"
+                ) from error
     finally:
-        _together.reset(token)
-    with interrupts_wait() as check:
-        _replace_all(written)
-    check()
+        for temporary in written:
+            temporary.close()
 
 
-def _replace_all(written: dict[Path, Path]) -> None:
+def _put_in_place(written: list[_Temporary]) -> None:
+    """Rename files that are on the disk to their targets: all or none."""
     aside: dict[Path, Path] = {}
     done: list[Path] = []
+    for temporary in written:
+        temporary.sync()
     try:
-        for target, temporary in written.items():
+        for temporary in written:
+            target = temporary.target
             if len(written) > 1 and target.exists():
-                aside[target] = temporary.with_suffix(".old.tmp")
+                aside[target] = temporary.path.with_suffix(".old.tmp")
                 os.replace(target, aside[target])
-        for target, temporary in written.items():
-            os.replace(temporary, target)
-            done.append(target)
-    except BaseException as error:
+        for temporary in written:
+            os.replace(temporary.path, temporary.target)
+            done.append(temporary.target)
+    except BaseException:
         for target in done:
             target.unlink(missing_ok=True)
         for target, old in aside.items():
             with suppress(FileNotFoundError):
                 os.replace(old, target)
-        if isinstance(error, OSError):
-            raise InputError(
-                f"cannot write {', '.join(map(str, written))}: {error.strerror}; nothing was "
-                "changed"
-            ) from error
         raise
-    finally:
-        for leftover in (*written.values(), *aside.values()):
-            leftover.unlink(missing_ok=True)
+    for folder in {target.parent for target in done}:
+        sync_folder(folder)
+    for old in aside.values():
+        old.unlink(missing_ok=True)
+
+
+class _Temporary:
+    """A new file beside its target; its lock says that it is no leftover.
+
+    Raises
+    ------
+    OSError
+        It cannot be created.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        while True:
+            name = f".{target.name}.{secrets.token_hex(TOKEN_BYTES)}.tmp"
+            self.path = target.with_name(name)
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            with suppress(BlockingIOError):  # taken for a leftover before it was locked
+                lock(self._handle)
+                if self.path.exists():
+                    return
+            self.close()
+
+    def sync(self) -> None:
+        """Bring it to the disk, before it is renamed."""
+        os.fsync(self._handle)
+        if os.name == "nt":  # where an open file cannot be renamed
+            self._let_go()
+
+    def close(self) -> None:
+        """Remove it, if it is still there."""
+        self._let_go()
+        with suppress(OSError):
+            self.path.unlink()
+
+    def _let_go(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def lock(handle: int) -> bool:
+    """Lock an open file for this process; return False where there are no locks.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return False
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring to the disk how the files of a folder are called, where a system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the temporary files of runs that were killed while they wrote `target`."""
+    ending = rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}(\.old)?\.tmp"
+    is_ours = re.compile(re.escape(f".{target.name}.") + ending).fullmatch
+    names: list[str] = []
+    with suppress(OSError):  # a folder that may be written but not be read
+        names = os.listdir(target.parent)
+    for found in (target.with_name(name) for name in names if is_ours(name)):
+        with suppress(OSError):
+            handle = os.open(found, os.O_RDWR)
+            try:
+                if lock(handle):
+                    found.unlink()
+            finally:
+                os.close(handle)
 
 
 def write_csv(

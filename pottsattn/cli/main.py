@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from pottsattn._core.interrupts import hear_signals
 from pottsattn._core.validate import ConvergenceWarning, InputError, did_you_mean
 from pottsattn._version import __version__
 from pottsattn.cli import (
@@ -66,25 +67,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     _secure_streams()
     parser = Parser()
     try:
-        arguments = _parse(sys.argv[1:] if argv is None else argv)
-        parser = arguments.parser
-        if arguments.seed < 0:
-            raise InputError(f"--seed must not be negative, got {arguments.seed}")
-        if arguments.threads is not None:
-            _limit_threads(arguments.threads)
-        with warnings.catch_warnings():
+        with hear_signals(), warnings.catch_warnings():
+            arguments = _parse(sys.argv[1:] if argv is None else argv)
+            parser = arguments.parser
+            if arguments.seed < 0:
+                raise InputError(f"--seed must not be negative, got {arguments.seed}")
+            if arguments.threads is not None:
+                _limit_threads(arguments.threads)
             warnings.showwarning = _show_warning  # type: ignore[assignment]
             # A fit that did not converge is reported by its command, with exit status 3.
             warnings.simplefilter("ignore", ConvergenceWarning)
             status = int(arguments.run(arguments))
-        sys.stdout.flush()
+            sys.stdout.flush()
     except InputError as error:
         return _fail(in_options(str(error), parser))
     except MemoryError as error:
         return _fail_for_memory(error)
     except BrokenPipeError:
-        # The reader (such as head) has left; do not let the interpreter complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_reader()
         return WRONG_INPUT
     except OSError as error:
         return _fail(f"{error.strerror or error}: {error.filename or 'input or output'}")
@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail_for_memory(error)
     except KeyboardInterrupt as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # Ctrl-C has ended it too
+            _forget_reader()
         print(f"pottsattn: {' '.join(('interrupted', *map(str, error.args)))}", file=sys.stderr)
         return INTERRUPTED
     return status
@@ -162,6 +164,11 @@ def _secure_streams() -> None:
     sys.stderr = sys.stderr or io.StringIO()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _forget_reader() -> None:
+    """Let the interpreter not complain at exit that the reader (such as head) has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

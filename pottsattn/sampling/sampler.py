@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pottsattn._core.display import Progress
+from pottsattn._core.interrupts import understood
 from pottsattn._core.storage import provenance
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.model.potts import PottsModel
@@ -86,6 +87,7 @@ def sample(
     except KeyboardInterrupt:
         if recorder.n_rounds == 0:
             raise
+        understood()
         interrupted = True
     result = job.result(recorder, interrupted)
     sequences = recorder.sequences()[:n_sequences]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pottsattn._core.checkpoint import CheckpointFile, CheckpointLike
 from pottsattn._core.display import Progress
-from pottsattn._core.interrupts import interrupts_wait
+from pottsattn._core.interrupts import interrupts_wait, understood
 from pottsattn._core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -94,9 +94,8 @@ def take_steps(
     Raises
     ------
     KeyboardInterrupt
-        A second Ctrl-C has cut a step in two, whose parameters and records no longer fit each
-        other, or the first one has ended one of several processes. What counts is the last state
-        on disk.
+        Raised within a step, whose parameters and records no longer fit each other; or Ctrl-C has
+        ended one of several processes. What counts is the last state on disk.
     InputError
         FILE.partial cannot be written or belongs to another training.
     """
@@ -130,6 +129,7 @@ def take_steps(
         except KeyboardInterrupt:
             if not is_whole or (workers is not None and workers.count > 1):
                 raise
+            understood()
         if stored is not None:
             stored.save(kept())  # what follows may be killed too
         training.finish()

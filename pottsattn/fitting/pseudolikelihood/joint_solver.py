@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.interrupts import understood
 from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, Descent, Metric, descend
 from pottsattn.fitting.pseudolikelihood.row_solver import Solution, SolvedRow, StopRule
 from pottsattn.fitting.settling import Settling
@@ -112,6 +113,7 @@ def solve_jointly(
             if isinstance(rule, SettledRule) and is_done:
                 break  # the estimate would have to be gathered anew
     except KeyboardInterrupt:
+        understood()
         interrupted = True
         x = problem.tidied(best[1].astype(np.float64))
     objective, loss, gradient = problem.judge(x)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.interrupts import understood
 from pottsattn._core.threads import run_in_threads
 from pottsattn.fitting.pseudolikelihood.lbfgs import VECTORS, Descent, descend
 from pottsattn.fitting.pseudolikelihood.row_data import RowData
@@ -117,6 +118,7 @@ def solve_rows(
             if progress is not None:
                 progress(len(solved), data.length)
     except KeyboardInterrupt:
+        understood()
         interrupted = True
         solved += [_judge(rows, site, rows.start(site), rule) for site in sites[len(solved) :]]
     return Solution(all_fields, rows.couplings(all_rows), solved, rows.n_parameters, interrupted)

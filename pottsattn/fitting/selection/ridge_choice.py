@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.display import Progress, html_table
+from pottsattn._core.interrupts import understood
 from pottsattn._core.stopwatch import Stopwatch
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.penalty import FIELDS_L2, Ridge
@@ -153,6 +154,7 @@ def choose_ridge(
     except KeyboardInterrupt:
         if not tried:
             raise
+        understood()
         interrupted, best = True, min(tried, key=lambda at: tried[at].loss)
     assert last is not None
     order = sorted(tried)

@@ -329,7 +329,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(objective, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_ctrl_c_cuts_a_step_but_not_what_is_saved(tmp_path, monkeypatch):
+def test_a_second_ctrl_c_waits_for_the_end_of_its_step_too(tmp_path, monkeypatch):
     """Half a step has an entry of the history that the whole one would make again."""
     areas, path = random_areas(12, 6, 3, rng=0), tmp_path / "run.h5"
     recipe = SpatialRecipe(max_steps=20, record_every=1)
@@ -345,10 +345,10 @@ def test_a_second_ctrl_c_cuts_a_step_but_not_what_is_saved(tmp_path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("pottsattn._core.checkpoint.SHARE", np.inf)
         patch.setattr("pottsattn.spatial.training.attend", press_twice)
-        with pytest.raises(KeyboardInterrupt):
-            train_areas(areas, recipe, checkpoint=CheckpointFile(path, seconds=0.0))
+        stopped = train_areas(areas, recipe, checkpoint=CheckpointFile(path, seconds=0.0))
+    assert (stopped.n_steps, stopped.interrupted) == (6, True)
     again = train_areas(areas, recipe, checkpoint=path)
-    assert again.resumed_from == 5
+    assert again.resumed_from == 6
     assert equal(whole, again)
 
 
