@@ -22,6 +22,8 @@ MODULES = [
     "pottsattn.data.alignment.filters",
     "pottsattn.data.alignment.records",
     "pottsattn.data.alignment.alphabets",
+    "pottsattn.data.alignment.formats",
+    "pottsattn.data.alignment.placing",
 ]
 SEEDS = (
     b">1 x\nMK-LX\n>2\nMR.LW\n",
@@ -63,7 +65,7 @@ def guided_files(seconds: int, folder: Path) -> None:
     def one(data: bytes) -> None:
         if len(data) < 2:
             return
-        form = FORMS[data[0] % 4]
+        form = FORMS[data[0] % len(FORMS)]
         options = {
             "unknown": ("drop", "gap", "error")[data[0] // 4 % 3],
             "kind": (None, "protein", "DNA", "RNA")[data[0] // 16 % 4],

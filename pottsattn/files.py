@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pottsattn._core.storage import file_format, open_hdf5
 from pottsattn._core.validate import InputError, check_choice
+from pottsattn.analysis.scoring import states_for
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.reading import read_dataset, read_like
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.instances.result import InstanceRun
@@ -96,11 +99,35 @@ def load_model(path: str | os.PathLike[str]) -> PottsModel:
 def read_labels(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what the states and columns of a model mean, where its file says so.
 
-    `alphabet`, `gap_index` and `columns`, as `sample_to_file` takes them.
+    `alphabet`, `gap_index`, `columns` and `numbering`, as `sample_to_file` takes them.
     """
     source = load(path)
     names = ("alphabet", "gap_index", "columns")
-    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+    labels = {name: getattr(source, name) for name in names if hasattr(source, name)}
+    numbering = getattr(source, "numbering", None)
+    return labels if numbering is None else {**labels, "numbering": numbering.to_json()}
+
+
+def read_initial(
+    path: str | os.PathLike[str], model: PottsModel, source: str | os.PathLike[str] | None = None
+) -> NDArray[np.uint8]:
+    """Return the sequences of a file as starts of chains, (M, L), states of the model.
+
+    Parameters
+    ----------
+    source
+        The file of the model: columns and letters are matched to those that it has.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or its columns or letters are not those of the model.
+    """
+    made_of = None if source is None else load(source)
+    if isinstance(made_of, SequenceDataset | FitResult):
+        dataset = read_like(path, made_of, identity_threshold=None)
+        return states_for(made_of, dataset)
+    return read_dataset(path, n_states=model.n_states, identity_threshold=None).sequences
 
 
 def build_model(

@@ -11,10 +11,11 @@ from slow_reader import Unreadable, slow_read
 from pottsattn import InputError
 from pottsattn.data.alignment.reading import read_alignment
 
-FORMS = ("fasta", "a2m", "a3m", "sto")
+FORMS = ("fasta", "a2m", "a3m", "sto", "aln", "clustal", "phy")
 PIECES = (b">", b"\n", b"\r", b" ", b".", b"-", b"//", b"\n\n", b"# STOCKHOLM 1.0\n", b"#=GC RF x",
           b"\t", b"a", b"x", b"X", b"*", b"1", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\x1f\x8b",
-          b">ss_pred\n", b"A", b"\x0b", b"\x85")  # fmt: skip
+          b">ss_pred\n", b"A", b"\x0b", b"\x85", b"2 3\n", b"CLUSTAL\n", b"* :.\n", b"U",
+          b"T")  # fmt: skip
 
 
 @st.composite
@@ -32,13 +33,32 @@ def contents(draw, form):
         rows = _with_inserts(draw, rows, form in ("a2m", "a3m") and draw(st.booleans()))
     end = draw(st.sampled_from(("\n", "\r\n", "\r")))
     width = draw(st.integers(1, 12))
-    if form == "sto":
-        lines = ["# STOCKHOLM 1.0"]
+    if form in ("sto", "clustal"):
+        lines = ["# STOCKHOLM 1.0" if form == "sto" else "CLUSTAL W (1.83)"]
         longest = max(len(row) for row in rows)
         for start in range(0, longest, width):
             lines += ["", *(f"s{m} {row[start : start + width]}" for m, row in enumerate(rows))]
-            lines += ["#=GC RF " + "x" * width]
-        lines += ["//", ""]
+            lines += ["#=GC RF " + "x" * width] if form == "sto" else ["   " + "*:. "]
+        lines += ["//", ""] if form == "sto" else []
+    elif form == "aln":
+        lines = [*rows, ""]
+    elif form == "phy":
+        lines = [f" {len(rows)} {len(rows[0])}"]
+        layout = draw(st.sampled_from(("line", "sequential", "interleaved", "strict")))
+        starts = range(0, len(rows[0]), width)
+        if layout == "interleaved":
+            for start in starts:
+                lines += [
+                    f"{f's{m} ' if start == 0 else ''}{row[start : start + width]}"
+                    for m, row in enumerate(rows)
+                ]
+        else:
+            for m, row in enumerate(rows):
+                parts = [row[start : start + width] for start in starts]
+                if layout != "sequential":
+                    parts = [row]
+                name = f"s {m}".ljust(10) if layout == "strict" else f"s{m} "
+                lines += [name + parts[0], *parts[1:]]
     else:
         lines = []
         for m, row in enumerate(rows):

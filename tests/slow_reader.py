@@ -6,7 +6,7 @@ It shares no code with the package: tests compare the two on random and mutated 
 from __future__ import annotations
 
 PLAIN = {"protein": "ACDEFGHIKLMNPQRSTVWY", "DNA": "ACGT", "RNA": "ACGU"}
-AMBIGUOUS = {"protein": "BJOUXZ", "DNA": "RYSWKMBDHVN", "RNA": "RYSWKMBDHVN"}
+AMBIGUOUS = {"protein": "BJOUXZ", "DNA": "RYSWKMBDHVNXI", "RNA": "RYSWKMBDHVNXI"}
 BLANKS = "\t\n\x0b\x0c\r "
 LOWER = "abcdefghijklmnopqrstuvwxyz"
 
@@ -33,51 +33,155 @@ def is_blank(line):
     return all(character in BLANKS for character in line)
 
 
-def fasta_rows(lines, skips_comments):
+def words_of(line):
+    words, word = [], ""
+    for character in line + " ":
+        if character not in BLANKS:
+            word += character
+        elif word:
+            words.append(word)
+            word = ""
+    return words
+
+
+def form_of(lines):
+    """What the first line that is not blank says."""
+    filled = [line.strip(BLANKS) for line in lines if not is_blank(line)]
+    first = filled[0]
+    if first[:11] == "# STOCKHOLM":
+        return "sto"
+    if first[0] == ">":
+        return "fasta"
+    if first[0] == "#":
+        others = [line for line in filled if line[0] != "#"]
+        if others and others[0][0] == ">":
+            return "a3m"
+    words = words_of(first)
+    are_flags = all(len(word) == 1 and word.isascii() and word.isalpha() for word in words[2:])
+    if len(words) > 1 and all(is_count(word) for word in words[:2]) and are_flags:
+        return "phy"
+    if first[:7].upper() == "CLUSTAL":
+        return "clustal"
+    signs = "0123456789.*+?~=_-"
+    if all((c.isascii() and c.isalpha()) or c in signs for c in first):
+        return "aln"
+    raise Unreadable("no format")
+
+
+def is_count(word):
+    return len(word) < 10 and all(character in "0123456789" for character in word)
+
+
+def aln_rows(lines):
+    rows = [line.strip(BLANKS) for line in lines if not is_blank(line)]
+    for row in rows:
+        if any(not (c.isascii() and c.isalnum()) and c not in ".*+?~=_-" for c in row):
+            raise Unreadable("more than a sequence in a line")
+    return rows
+
+
+def clustal_rows(lines):
+    while is_blank(lines[0]):
+        lines = lines[1:]
+    kept = []
+    for line in lines[1:]:
+        words = words_of(line)
+        if all(character in "*:. \t" for character in line):
+            words = []
+        if len(words) == 3 and all(character in "0123456789" for character in words[2]):
+            words = words[:2]
+        kept.append(words)
+    return block_rows(kept)
+
+
+def block_rows(lines):
+    rows, block = {}, {}
+    for words in lines:
+        if not words:
+            block = {}
+            continue
+        if len(words) != 2 or words[0] in block:
+            raise Unreadable("not a name of its own and a sequence")
+        block[words[0]] = len(words[1])
+        if len(set(block.values())) > 1:
+            raise Unreadable("lines of a block differ in length")
+        rows[words[0]] = rows.get(words[0], "") + words[1]
+    return list(rows.values())
+
+
+def phylip_rows(lines):
+    lines = [line for line in lines if not is_blank(line)]
+    counts = words_of(lines[0])
+    n_rows, length = int(counts[0]), int(counts[1])
+    body = lines[1:]
+    for is_strict in (False, True):
+        for is_interleaved in (True, False):
+            rows = phylip_try(body, n_rows, length, is_strict, is_interleaved)
+            if rows is not None:
+                if any("." in row for row in rows):
+                    raise Unreadable("a dot")
+                return rows
+    raise Unreadable("not what the first line says")
+
+
+def phylip_try(body, n_rows, length, is_strict, is_interleaved):
+    def taken(line):
+        if is_strict:
+            return line[:10].strip(BLANKS), "".join(words_of(line[10:]))
+        words = words_of(line)
+        return words[0], "".join(words[1:])
+
+    names, rows = [], []
+    if is_interleaved:
+        for number, line in enumerate(body):
+            if number < n_rows:
+                name, row = taken(line)
+                names.append(name)
+                rows.append(row)
+            else:
+                rows[number % n_rows] += "".join(words_of(line))
+        if n_rows == 0 or not body or len(body) % n_rows:
+            return None
+    else:
+        left = list(body)
+        while left:
+            name, row = taken(left.pop(0))
+            while len(row) < length and left:
+                row += "".join(words_of(left.pop(0)))
+            names.append(name)
+            rows.append(row)
+    if len(rows) != n_rows or any(len(row) != length for row in rows) or "" in names:
+        return None
+    return rows
+
+
+def fasta_rows(lines):
     rows, heads = [], []
     for line in lines:
         line = line.strip(BLANKS)
         if line[:1] == ">":
             heads.append(line[1:].strip(BLANKS))
             rows.append("")
-        elif line and not rows:
-            if not (skips_comments and line[0] == "#"):
-                raise Unreadable("text before the first record")
-        elif line:
+        elif line and rows:
             rows[-1] += "".join(character for character in line if character != " ")
     return heads, rows
 
 
 def stockholm_rows(lines):
-    while lines and is_blank(lines[0]):
+    while is_blank(lines[0]):
         lines = lines[1:]
-    if not lines or lines[0][:11] != "# STOCKHOLM":
-        raise Unreadable("no header")
-    rows, block, is_over = {}, {}, False
+    kept, is_over = [], False
     for line in lines[1:]:
-        words, word = [], ""
-        for character in line + " ":
-            if character not in BLANKS:
-                word += character
-            elif word:
-                words.append(word)
-                word = ""
-        if not words:
-            block = {}
-        elif is_over:
+        words = words_of(line)
+        if is_over and words:
             raise Unreadable("text after the end")
-        elif words == ["//"]:
+        if words == ["//"]:
             is_over = True
-        elif words[0][0] != "#":
-            if len(words) != 2 or words[0] in block:
-                raise Unreadable("not a name of its own and a sequence")
-            block[words[0]] = len(words[1])
-            if len(set(block.values())) > 1:
-                raise Unreadable("lines of a block differ in length")
-            rows[words[0]] = rows.get(words[0], "") + words[1]
+        elif not words or words[0][0] != "#":
+            kept.append(words)
     if not is_over:
         raise Unreadable("no end")
-    return list(rows), list(rows.values())
+    return block_rows(kept)
 
 
 def without_inserts(row):
@@ -104,40 +208,51 @@ def mixes_inserts(rows):
     return False
 
 
-def match_rows(text, form):
+def match_rows(text, suffix):
     if text[:3] == "\xef\xbb\xbf":
         text = text[3:]
     if "\0" in text:
+        text = text.rstrip("\0 \t\r\n")  # ColabFold ends its files so
+    if "\0" in text:
         raise Unreadable("binary")
     lines = split_lines(text)
-    if form == "sto":
-        return by_column(stockholm_rows(lines)[1] or [""])
-    heads, rows = fasta_rows(lines, form == "a3m")
-    if form == "a3m":
-        kinds = ("ss_dssp", "ss_pred", "ss_conf", "sa_dssp", "sa_pred", "aa_dssp", "aa_pred")
-        pairs = zip(heads, rows, strict=True)
-        rows = [row for head, row in pairs if not head.startswith(kinds)]
+    if all(is_blank(line) for line in lines):
+        raise Unreadable("empty")
+    form = form_of(lines)
+    others = {"sto": stockholm_rows, "clustal": clustal_rows, "phy": phylip_rows, "aln": aln_rows}
+    if form in others:
+        return by_column(others[form](lines) or [""])
+    heads, rows = fasta_rows(lines)
+    if form == "fasta" and suffix in ("a2m", "a3m"):
+        form = suffix
+    kinds = ("ss_dssp", "ss_pred", "ss_conf", "sa_dssp", "sa_pred", "aa_dssp", "aa_pred")
+    are_kinds = [words_of(head)[:1] != [] and words_of(head)[0] in kinds for head in heads]
+    if any(are_kinds):
+        form = "a3m"
+    rows = [row for row, is_kind in zip(rows, are_kinds, strict=True) if not is_kind]
     if not rows:
         raise Unreadable("no sequence")
     stripped = [without_inserts(row) for row in rows]
-    if len({len(row) for row in stripped}) == 1:
-        lengths = {len(row) for row in rows}
-        if form == "a2m" and (len(lengths) > 1 or mixes_inserts(rows)):
-            form = "a3m"
-        if form == "a3m":
-            return stripped
-    elif form == "a3m":
-        raise Unreadable("unequal lengths")
+    is_same = len({len(row) for row in stripped}) == 1
+    if form == "a3m":
+        if not is_same:
+            raise Unreadable("unequal lengths")
+        return stripped
+    if is_same and len({len(row) for row in rows}) > 1:
+        return stripped
+    if is_same and mixes_inserts(rows) and not any("." in row for row in rows):
+        if form == "fasta":
+            raise Unreadable("inserts or lower case")
+        return stripped
     return by_column(rows)
 
 
 def kind_of(rows):
     letters = [character for row in rows for character in row if character != "-"]
-    for kind in ("DNA", "RNA"):
-        bases = sum(letter in PLAIN[kind] for letter in letters)
-        if set(letters) <= set(PLAIN[kind] + AMBIGUOUS[kind]) and bases > 0.8 * len(letters):
-            return kind
-    return "protein"
+    bases = sum(letter in "ACGTU" for letter in letters)
+    if bases <= 0.8 * len(letters):
+        return "protein"
+    return "RNA" if letters.count("U") > letters.count("T") else "DNA"
 
 
 def slow_read(content, form, unknown="drop", kind=None, max_gap_rows=1.0, max_gap_columns=1.0):
@@ -148,6 +263,9 @@ def slow_read(content, form, unknown="drop", kind=None, max_gap_rows=1.0, max_ga
         shifted = [chr(ord(c) - 32) if c in LOWER else "-" if c == "." else c for c in row]
         capitals.append("".join(shifted))
     rows, kind = capitals, kind or kind_of(capitals)
+    other = {"DNA": ("U", "T"), "RNA": ("T", "U")}.get(kind)
+    if other:
+        rows = [row.replace(*other) for row in rows]
     gaps = "-" + (AMBIGUOUS[kind] if unknown == "gap" else "")
     for row in rows:
         if any(c not in "-" + PLAIN[kind] + AMBIGUOUS[kind] for c in row):

@@ -22,6 +22,17 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def ranges_of(numbers: list[int]) -> str:
+    """Return ascending numbers as ranges, such as 1-5, 8, 10-53."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(str(end) for end in part) for part in parts)
+
+
 def readable_bytes(n_bytes: float) -> str:
     """Return a size as text, such as 3.3 GiB."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -20,6 +20,7 @@ from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn._core.verdict import stated
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.sites import on_sites_of
 from pottsattn.fitting.losses import mean_and_error, sequence_losses
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
@@ -132,14 +133,11 @@ def compare(
     Raises
     ------
     InputError
-        A fit, the test data and the truth are of different sizes, or a fit is not finite.
+        A fit, the test data and the truth are of different sizes or on different columns, or a fit
+        is not finite.
     """
     truth = test.model if truth is None else truth
-    tests = {name: fit.as_seen(test) for name, fit in fits.items()}
-    for name, fit in fits.items():
-        size = (tests[name].length, tests[name].n_states)
-        _check_size(name, (fit.length, fit.n_states), size)
-        _check_labels(name, fit, tests[name])
+    tests = _on_their_columns(fits, test)
     bayes_loss = math.nan
     if truth is not None:
         judged = (*tests.values(),) or (test,)
@@ -279,11 +277,33 @@ def _n_heads(couplings: Couplings) -> int:
     return couplings.n_heads if couplings.is_factored else 0
 
 
-def _check_labels(name: str, fit: FitResult | NetworkFit, test: SequenceDataset) -> None:
-    if fit.alphabet and test.alphabet and fit.alphabet != test.alphabet:
-        raise InputError(
-            f"{name} has the alphabet {fit.alphabet!r}, the test data have {test.alphabet!r}"
-        )
+def _on_their_columns(
+    fits: Mapping[str, FitResult | NetworkFit], test: SequenceDataset
+) -> dict[str, SequenceDataset]:
+    """Return test data on the columns of the fits, the same for all, without gaps they ignore."""
+    tests: dict[str, SequenceDataset] = {}
+    sequences: dict[str, NDArray[np.uint8]] = {}
+    for name, fit in fits.items():
+        found = test
+        if fit.alphabet and test.alphabet:
+            try:
+                found = on_sites_of(test, fit)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+        tests[name], sequences[name] = fit.as_seen(found), found.sequences
+        size = (tests[name].length, tests[name].n_states)
+        _check_size(name, (fit.length, fit.n_states), size)
+        if fit.alphabet and test.alphabet and fit.alphabet != tests[name].alphabet:
+            raise InputError(
+                f"{name} has the alphabet {fit.alphabet!r}, the test data have "
+                f"{tests[name].alphabet!r}"
+            )
+        first = next(iter(tests))
+        if not np.array_equal(sequences[first], sequences[name]):
+            raise InputError(
+                f"{name} is a fit of other columns than {first}; compare fits of the same columns"
+            )
+    return tests
 
 
 def _check_size(name: str, found: tuple[int, int], expected: tuple[int, int]) -> None:

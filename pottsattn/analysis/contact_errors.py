@@ -23,10 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.display import Progress
-from pottsattn._core.validate import ConvergenceWarning, check_at_least, check_generator
+from pottsattn._core.validate import (
+    ConvergenceWarning,
+    check_at_least,
+    check_generator,
+    check_kind,
+)
 from pottsattn.analysis.contacts import rank_contacts
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.resampling import cluster_bootstrap, uncorrelated_columns
+from pottsattn.data.sites import on_sites_of
 from pottsattn.fitting.result import FitResult
 from pottsattn.fitting.selection.refitting import refit
 
@@ -129,6 +135,7 @@ def bootstrap_precision(
         A wrong option, or data of another size.
     """
     check_at_least("n_replicas", n_replicas, 2)
+    dataset = _fitted(fit, dataset)
     samples = cluster_bootstrap(
         dataset, n_replicas, identity_threshold=identity_threshold, rng=check_generator(rng)
     )
@@ -177,6 +184,7 @@ def null_scores(
     """
     check_at_least("n_shuffles", n_shuffles, 1)
     streams = check_generator(rng).spawn(n_shuffles)
+    dataset = _fitted(fit, dataset)
     samples = [uncorrelated_columns(dataset, stream) for stream in streams]
     scores: list[Array] = []
 
@@ -189,6 +197,13 @@ def null_scores(
         converged=n_converged == n_shuffles,
         message=f"{n_converged} of {n_shuffles} refits converged",
     )
+
+
+def _fitted(fit: FitResult, dataset: SequenceDataset) -> SequenceDataset:
+    """Return data on the columns of the fit, without gaps if it ignores them."""
+    check_kind("fit", fit, FitResult, "load one: FitResult.load(path)")
+    check_kind("dataset", dataset, SequenceDataset, "wrap an array: SequenceDataset(array, C)")
+    return fit.as_seen(on_sites_of(dataset, fit))
 
 
 def _refit_all(

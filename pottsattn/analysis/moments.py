@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.sites import on_sites_of
 
 Array = NDArray[np.float64]
 KEPT_PAIRS = 200_000  # values of c_ij(a, b) that are kept for a figure
@@ -97,6 +98,13 @@ def compare_moments(first: SequenceDataset, second: SequenceDataset) -> MomentCo
     InputError
         The data sets differ in length, number of states, alphabet or columns.
     """
+    if first.alphabet and first.alphabet == second.alphabet and first.length == second.length:
+        try:
+            second = on_sites_of(second, first)
+        except InputError as error:
+            raise InputError(
+                "the two data sets differ in columns; statistics need the same"
+            ) from error
     for what in ("length", "n_states", "alphabet", "columns"):
         ours, theirs = getattr(first, what), getattr(second, what)
         if not np.array_equal(ours, theirs):

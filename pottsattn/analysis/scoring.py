@@ -25,7 +25,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError, check_sequences
+from pottsattn.data.alignment.placing import Sites
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.sites import on_sites_of
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import sequence_blocks
@@ -224,28 +226,18 @@ def _likelihood_changes(fit: FitResult, own: NDArray[np.intp]) -> Array:
     return changes
 
 
-def states_for(fit: FitResult | NetworkFit, dataset: SequenceDataset) -> NDArray[np.uint8]:
+def states_for(fit: Sites, dataset: SequenceDataset) -> NDArray[np.uint8]:
     """Return the sequences of a data set in the columns and states of a fit, (M, L).
 
-    Columns are found by their original numbers, states by their letters. More columns than those
-    of the fit are left out only if the fit left some out as well: without gaps in its numbers they
-    are taken for another alignment.
+    Columns are found by what their numbers mean (`pottsattn.data.sites`), states by their letters.
 
     Raises
     ------
     InputError
         The columns are not those of the fit, or there are letters that it does not know.
     """
-    columns = np.asarray(dataset.columns)
-    wanted = _columns(fit)
-    found = np.searchsorted(columns, wanted)
-    left_out = not np.array_equal(wanted, np.arange(1, fit.length + 1))
-    if (not left_out and dataset.length != fit.length) or not np.isin(wanted, columns).all():
-        raise InputError(
-            f"the data have {dataset.length} columns, {columns[0]} to {columns[-1]}, but the fit "
-            f"{fit.length}, {wanted[0]} to {wanted[-1]}; align the sequences to those of the fit"
-        )
-    return _translated(dataset.sequences[:, found], dataset.alphabet, fit)
+    found = on_sites_of(dataset, fit)
+    return _translated(found.sequences, found.alphabet, fit)
 
 
 def states_of(fit: FitResult | NetworkFit, letters: str) -> NDArray[np.uint8]:
@@ -284,9 +276,7 @@ def _columns(fit: FitResult | NetworkFit) -> NDArray[np.int32]:
     return columns.astype(np.int32)
 
 
-def _translated(
-    states: NDArray[np.uint8], alphabet: str, fit: FitResult | NetworkFit
-) -> NDArray[np.uint8]:
+def _translated(states: NDArray[np.uint8], alphabet: str, fit: Sites) -> NDArray[np.uint8]:
     """Return states of one alphabet as those of the fit."""
     used = np.unique(states)
     if fit.gap_policy == "ignored":

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from pottsattn.data.sequence_file import SequenceFile
     from pottsattn.figures.choice import FigureOptions
 
-DATA_HELP = ".h5, .npy, or an alignment: .fasta, .fa, .a2m, .a3m, .sto (also .gz)"
+DATA_HELP = (
+    ".h5, .npy, or an alignment, told by its content: FASTA, A2M, A3M, Stockholm, Clustal, PHYLIP, "
+    "one sequence a line (also .gz)"
+)
 OTHER_NAMES = {  # of arguments on the command line, beyond n_heads: --heads
     "alphas": "alpha",
     "dataset": "data",
@@ -95,7 +98,8 @@ def add_data_options(parser: argparse.ArgumentParser, *, weighted: bool = True) 
     data.add_argument(
         "--focus",
         metavar="NAME",
-        help="alignments: keep only the columns in which this sequence has a letter",
+        help="alignments: keep only the columns in which this sequence has a letter; with a fit, "
+        "the name that its focus has in DATA",
     )
     data.add_argument(
         "--numbering",
@@ -103,6 +107,13 @@ def add_data_options(parser: argparse.ArgumentParser, *, weighted: bool = True) 
         metavar="NAME",
         help="alignments: columns keep the number they have in the alignment, or are numbered "
         "along the focus",
+    )
+    data.add_argument(
+        "--first-residue",
+        type=int,
+        metavar="N",
+        help="alignments, --numbering focus: number of the first residue of the focus (default: "
+        "that of a range such as /24-286 in its name, else 1)",
     )
     data.add_argument(
         "--max-gap-sequences",
@@ -142,15 +153,22 @@ def read_data(arguments: argparse.Namespace, path: str) -> SequenceDataset:
     return read_dataset(path, **_reading_options(arguments, path))
 
 
-def read_like(arguments: argparse.Namespace, path: str, like: Any) -> SequenceDataset:
-    """Return the data set at `path` on the sites of a fit or data set, read as the options say."""
+def read_like(
+    arguments: argparse.Namespace, path: str, like: Any, sequence: str | int | None = None
+) -> SequenceDataset:
+    """Return the data set at `path` on the sites of a fit or data set, read as the options say.
+
+    With a name or a place from 0, it is that one sequence.
+    """
     from pottsattn.data import reading
 
-    return reading.read_like(path, like, **_reading_options(arguments, path))
+    return reading.read_like(path, like, sequence=sequence, **_reading_options(arguments, path))
 
 
 def _reading_options(arguments: argparse.Namespace, path: str) -> dict[str, Any]:
-    if arguments.states is not None and not path.lower().endswith(".npy"):
+    from pottsattn.data.reading import data_kind
+
+    if arguments.states is not None and data_kind(path) != "npy":
         raise InputError(f"--states applies to .npy data, not to {path}")
     return {
         "n_states": arguments.states,
@@ -159,6 +177,7 @@ def _reading_options(arguments: argparse.Namespace, path: str) -> dict[str, Any]
         "alphabet": arguments.alphabet,
         "focus": arguments.focus,
         "numbering": arguments.numbering,
+        "first_residue": arguments.first_residue,
         "max_gap_sequences": arguments.max_gap_sequences,
         "max_gap_columns": arguments.max_gap_columns,
         "weights": arguments.weights,

@@ -97,7 +97,7 @@ def _contacts(arguments: argparse.Namespace) -> int:
     converged = True
     expected = None  # pairs of a null fit that score as high
     if arguments.data is not None:
-        data = fit.as_seen(read_like(arguments, arguments.data, fit))
+        data = read_like(arguments, arguments.data, fit)
         shared = {**how, "rng": arguments.seed, "n_threads": arguments.threads}
         try:
             if arguments.null is not None:

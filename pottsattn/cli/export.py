@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         metavar="NAME",
         help="npz (parameters and scores), csv (ranked pairs), plmc (its binary parameters), "
         "plmc-text (its couplings), ccmpred (matrix of scores); "
-        "sequences (of a data set, as .fasta, .a2m, .a3m or .sto)",
+        "sequences (of a data set, as .fasta, .a2m, .a3m, .sto, .aln, .clustal or .phy)",
     )
     export.add_argument(
         "--out", required=True, metavar="F", help="file to write; sequences: also .gz"

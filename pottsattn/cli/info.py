@@ -91,10 +91,11 @@ def _describe(arguments: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from pottsattn.data.alignment.records import alignment_format
+    from pottsattn._core.display import ranges_of
+    from pottsattn.data.reading import data_kind
 
     path = arguments.file
-    if alignment_format(path) is not None or path.lower().endswith(".npy"):
+    if data_kind(path) != "hdf5":
         dataset = read_data(arguments, path)
         report = {
             "format": "alignment" if dataset.alphabet else "npy",
@@ -104,14 +105,15 @@ def _describe(arguments: argparse.Namespace) -> int:
             "length": dataset.length,
             "n_states": dataset.n_states,
             "alphabet": dataset.alphabet,
-            "columns": None if dataset.columns is None else _ranges(dataset.columns.tolist()),
+            "text_format": dataset.origin["source"].get("format"),
+            "columns": None if dataset.columns is None else ranges_of(dataset.columns.tolist()),
             "summary": dataset.origin["source"].get("summary"),
         }
     else:
         with open_hdf5(path) as file:
             report = {"format": str(file.attrs["format"]), "content_hash": None}
             for name, value in file.attrs.items():
-                if name in ("provenance", "config", "phase", "scores"):
+                if name in ("provenance", "config", "numbering", "phase", "scores"):
                     report[name] = json.loads(value)
                 elif name == "columns":
                     continue
@@ -124,17 +126,6 @@ def _describe(arguments: argparse.Namespace) -> int:
     width = max(len(name) for name in report)
     say(arguments, report, "\n".join(f"{name:{width}}  {value}" for name, value in report.items()))
     return DONE
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Return column numbers as ranges, such as 1-5, 8, 10-53."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1] = [parts[-1][0], number]
-        else:
-            parts.append([number])
-    return ", ".join("-".join(str(end) for end in part) for part in parts)
 
 
 def _note_shape(shapes: dict[str, list[int]], name: str, item: Any) -> None:

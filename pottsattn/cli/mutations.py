@@ -72,9 +72,7 @@ def _wild_type(arguments: argparse.Namespace, fit: FitResult) -> NDArray[np.uint
 
     wanted = arguments.sequence
     if arguments.data is not None:
-        dataset = read_like(arguments, arguments.data, fit)
-        return states_for(fit, dataset.named(wanted))[0]
+        return states_for(fit, read_like(arguments, arguments.data, fit, wanted))[0]
     if os.path.isfile(wanted):
-        dataset = read_like(arguments, wanted, fit)
-        return states_for(fit, dataset.take([0]))[0]
+        return states_for(fit, read_like(arguments, wanted, fit, 0))[0]
     return states_of(fit, wanted)

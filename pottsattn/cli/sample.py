@@ -110,8 +110,7 @@ def add_parser(commands: Any) -> None:
 def _sample(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from pottsattn.data.reading import read_dataset
-    from pottsattn.files import build_model, read_labels
+    from pottsattn.files import build_model, read_initial, read_labels
     from pottsattn.sampling.sampler import sample_to_file
     from pottsattn.sampling.schedule import N_LADDERS, Schedule, Tempering
 
@@ -133,7 +132,7 @@ def _sample(arguments: argparse.Namespace) -> int:
     schedule = Schedule(n_chains, arguments.warmup, arguments.thin, arguments.move, arguments.start)
     initial = None
     if arguments.initial is not None:
-        initial = read_dataset(arguments.initial, n_states=model.n_states).sequences
+        initial = read_initial(arguments.initial, model, arguments.model)
     labels = None if arguments.model is None else read_labels(arguments.model)
     facts: dict[str, Any] = {"seed": arguments.seed}
     if arguments.model is not None:

@@ -4,6 +4,7 @@ from .example import example_alignment as example_alignment
 from .images import digits as digits
 from .images import read_images as read_images
 from .reading import read_dataset as read_dataset
+from .reading import read_like as read_like
 from .resampling import split as split
 from .sequence_file import SequenceFile as SequenceFile
 from .torch_data import ChunkShuffle as ChunkShuffle

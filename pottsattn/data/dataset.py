@@ -23,6 +23,8 @@ from pottsattn._core.validate import (
     check_sequences,
     check_weights,
 )
+from pottsattn.data.alignment.filters import find_record
+from pottsattn.data.alignment.numbering import Numbering
 from pottsattn.data.weights import WeightedSequences
 from pottsattn.model.potts import PottsModel
 
@@ -57,6 +59,8 @@ class SequenceDataset(WeightedSequences):
         The true model, if known.
     origin
         Facts for the provenance attribute of the file.
+    numbering
+        What the column numbers of an alignment mean, by which others are read on the same columns.
 
     Raises
     ------
@@ -74,6 +78,7 @@ class SequenceDataset(WeightedSequences):
     model: PottsModel | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     gap_policy: str = "state"
+    numbering: Numbering | None = None
 
     def __post_init__(self) -> None:
         check_choice("gap_policy", self.gap_policy, GAP_POLICIES)
@@ -83,6 +88,8 @@ class SequenceDataset(WeightedSequences):
         columns = np.arange(1, length + 1) if self.columns is None else np.asarray(self.columns)
         if columns.shape != (length,):
             raise InputError(f"columns must have shape ({length},), got {columns.shape}")
+        if self.numbering is not None:
+            self.numbering.places(columns)  # raises where a number has no column
         if self.alphabet and len(self.alphabet) != self.n_states:
             raise InputError(f"alphabet {self.alphabet!r} must have {self.n_states} letters")
         if self.names and len(self.names) != n_sequences:
@@ -213,18 +220,17 @@ class SequenceDataset(WeightedSequences):
         return replace(self, sequences=self.sequences[chosen], weights=weights, names=names)
 
     def named(self, name: str) -> SequenceDataset:
-        """Return the data set of the one sequence with this name, or this first word of it.
+        """Return the data set of the one sequence with this name.
+
+        It is the whole name, its first word, that up to a `/`, or an entry name that UniProt sets
+        apart by `|`.
 
         Raises
         ------
         InputError
             There is none, or more than one.
         """
-        places = [at for at, one in enumerate(self.names) if name in (one, *one.split()[:1])]
-        if len(places) != 1:
-            found = f"{len(places)} sequences are" if places else "no sequence is"
-            raise InputError(f"{found} named {name!r} in these data; expected one")
-        return self.take(places)
+        return self.take([find_record(self.names, name)])
 
     def on_columns(self, columns: ArrayLike) -> SequenceDataset:
         """Return the data set of the sites with these column numbers, in their order.
@@ -265,6 +271,8 @@ class SequenceDataset(WeightedSequences):
             file.attrs["alphabet"] = self.alphabet
             file.attrs["gap_index"] = -1 if self.gap_index is None else self.gap_index
             file.attrs["columns"] = self.columns
+            if self.numbering is not None:
+                file.attrs["numbering"] = self.numbering.to_json()
             if "phase_zone" in self.origin:
                 file.attrs["phase_zone"] = self.origin["phase_zone"]
             file.create_dataset(
@@ -303,6 +311,7 @@ class SequenceDataset(WeightedSequences):
                 names=read_names(file),
                 model=PottsModel.read(file) if "model" in file else None,
                 origin=origin,
+                numbering=Numbering.from_attributes(file.attrs),
             )
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.storage import open_hdf5, read_only
 from pottsattn._core.validate import InputError, check_at_least, check_weights
+from pottsattn.data.alignment.numbering import Numbering
 from pottsattn.data.dataset import SequenceDataset, read_names
 from pottsattn.data.weights import WeightedSequences
 from pottsattn.model.potts import PottsModel
@@ -61,7 +62,7 @@ class SequenceFile(WeightedSequences):
 
     Attributes
     ----------
-    n_sequences, length, n_states, alphabet, gap_index, columns, origin
+    n_sequences, length, n_states, alphabet, gap_index, columns, numbering, origin
         As in `SequenceDataset`.
     chunk_size
         Sequences stored, and decompressed, together.
@@ -99,6 +100,7 @@ class SequenceFile(WeightedSequences):
             gap_index = int(file.attrs["gap_index"])
             self.gap_index = None if gap_index < 0 else gap_index
             self.columns: NDArray[np.int32] = np.asarray(file.attrs["columns"], dtype=np.int32)
+            self.numbering = Numbering.from_attributes(file.attrs)
             made_by = json.loads(file.attrs["provenance"])
             self.origin: dict[str, Any] = {"source": {"file": str(path), "made_by": made_by}}
             if "phase_zone" in file.attrs:
@@ -164,6 +166,7 @@ class SequenceFile(WeightedSequences):
             names=tuple(names[index]) if len(names) else (),
             model=self.model,
             origin=self.origin,
+            numbering=self.numbering,
         )
 
     @cached_property

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pottsattn._core.storage import write_whole
 from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
+from pottsattn.data.sites import on_sites_of
 from pottsattn.exchange.conventions import penalty_to
 from pottsattn.fitting.result import FitResult
 from pottsattn.model.couplings import Couplings
@@ -88,6 +89,8 @@ def write_plmc(path: str | os.PathLike[str], fit: FitResult, dataset: SequenceDa
         The file cannot be written, the data are not those of the fit, or there are more than 62
         states without letters.
     """
+    if fit.alphabet and dataset.alphabet:
+        dataset = on_sites_of(dataset, fit)
     dataset = fit.as_seen(dataset)
     _check_data(fit, dataset)
     alphabet = _letters(fit)
@@ -200,10 +203,15 @@ def _check_data(fit: FitResult, dataset: SequenceDataset) -> None:
         if expected != found:
             raise InputError(
                 f"frequencies come from the data of the fit, but its {what} is {expected}, that of "
-                f"these data {found}"
+                f"these data {found}; give the data that were fitted, read with the same options"
             )
     if not np.isclose(fit.effective_size, dataset.effective_size, rtol=1e-6):
+        fitted = fit.origin.get("data", {}).get("identity_threshold")
+        read = dataset.origin.get("identity_threshold")
+        remedy = "give the data that were fitted, with the same weights"
+        if fitted != read:
+            remedy = f"read them with the `identity_threshold` of the fit, {fitted}, not {read}"
         raise InputError(
             f"the fit had an effective size of {fit.effective_size:.6g}, these data have "
-            f"{dataset.effective_size:.6g}; read them with the `identity_threshold` of the fit"
+            f"{dataset.effective_size:.6g}; {remedy}"
         )

@@ -92,6 +92,7 @@ def fit_mean_field(
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
         columns=dataset.columns,
+        numbering=dataset.numbering,
         gap_policy=dataset.gap_policy,
         training=TrainingRecord.of(dataset),
         config={"fields": "learned", "pseudocount": pseudocount},

@@ -18,6 +18,7 @@ from pottsattn._core.display import html_table
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn._core.verdict import stated
+from pottsattn.data.alignment.numbering import Numbering
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.penalty import Penalty
 from pottsattn.fitting.training_record import TrainingRecord
@@ -77,6 +78,10 @@ class FitRecord:
     gap_policy : str
         "state", or "ignored": the gap is no state, and sequences may have the number `n_states`
         where nothing is known (`SequenceDataset.ignoring_gaps`).
+    columns : int32 array
+        Numbers of the sites; 1..length if there are no others.
+    numbering : Numbering or None
+        What these numbers mean in the alignment that was fitted.
     seconds, compile_seconds : float
         Wall time of the fit, with that of the earlier processes of a resumed training and without
         compilation; and that of compiling kernels in this process, which a later fit does not have.
@@ -106,6 +111,7 @@ class FitRecord:
     gap_index: int | None = field(default=None, metadata=OF_DATA)
     gap_policy: str = field(default="state", metadata=OF_DATA)
     columns: NDArray[np.int32] | None = None
+    numbering: Numbering | None = None
     penalty: Penalty
     history: History | None = None
     training: TrainingRecord | None = None
@@ -144,6 +150,8 @@ class FitRecord:
             ridge=self.ridge,
             config=json.dumps(self.config, sort_keys=True),
         )
+        if self.numbering is not None:
+            file.attrs["numbering"] = self.numbering.to_json()
         if self.training is not None:
             self.training.write(file)
         if self.history is not None:
@@ -172,6 +180,7 @@ class FitRecord:
         return record | {
             "penalty": Penalty(float(attrs["couplings_l2"]), float(attrs["fields_l2"])),
             "columns": np.asarray(attrs["columns"]),
+            "numbering": Numbering.from_attributes(attrs),
             "history": history,
             "training": TrainingRecord.read(file),
             "config": json.loads(attrs["config"]),

@@ -122,7 +122,7 @@ def sample_to_file(
     path
         Data set to write (`pottsattn.sequences/1`), read by `SequenceFile`.
     labels
-        `alphabet`, `gap_index` and `columns` of the file.
+        `alphabet`, `gap_index`, `columns` and `numbering` of the file.
     facts
         Added to the provenance.
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pottsattn._core.validate import InputError, did_you_mean
 
 ALPHABETS = {"protein": "-ACDEFGHIKLMNPQRSTVWY", "DNA": "-ACGT", "RNA": "-ACGU"}
-AMBIGUITY_CODES = {"protein": "BJOUXZ", "DNA": "RYSWKMBDHVN", "RNA": "RYSWKMBDHVN"}
+AMBIGUITY_CODES = {"protein": "BJOUXZ", "DNA": "RYSWKMBDHVNXI", "RNA": "RYSWKMBDHVNXI"}
+BASES = "ACGTU"
+READ_AS = {"DNA": {"U": "T"}, "RNA": {"T": "U"}}
 NOT_LETTERS = ".>#"  # a gap in the file, the start of a record, a comment
 
 
@@ -29,6 +31,11 @@ class Alphabet:
     def ambiguity_codes(self) -> str:
         """Letters that stand for several states; other letters have none."""
         return AMBIGUITY_CODES.get(self.kind, "")
+
+    @property
+    def read_as(self) -> dict[str, str]:
+        """Letters that are read as others: U in DNA, T in RNA."""
+        return READ_AS.get(self.kind, {})
 
 
 def parse_alphabet(text: str) -> Alphabet:
@@ -66,18 +73,17 @@ def parse_alphabet(text: str) -> Alphabet:
 
 
 def detect_alphabet(counts: Mapping[str, int]) -> Alphabet:
-    """Return DNA or RNA for mostly plain bases, otherwise protein.
+    """Return DNA or RNA where more than 80 % of the letters are bases, otherwise protein.
+
+    The bulk decides, not single letters: RNA if U is more frequent than T.
 
     Parameters
     ----------
     counts
         How often each upper-case letter occurs, without gaps.
     """
-    n_letters = sum(counts.values())
-    for kind in ("DNA", "RNA"):
-        plain = set(ALPHABETS[kind][1:])
-        n_plain = sum(counts.get(letter, 0) for letter in plain)
-        # Ambiguity codes are also amino acids: a nucleotide file is mostly plain bases.
-        if set(counts) <= plain | set(AMBIGUITY_CODES[kind]) and n_plain > 0.8 * n_letters:
-            return Alphabet(kind, ALPHABETS[kind], is_detected=True)
-    return Alphabet("protein", ALPHABETS["protein"], is_detected=True)
+    n_bases = sum(counts.get(letter, 0) for letter in BASES)
+    kind = "protein"
+    if n_bases > 0.8 * sum(counts.values()):
+        kind = "RNA" if counts.get("U", 0) > counts.get("T", 0) else "DNA"
+    return Alphabet(kind, ALPHABETS[kind], is_detected=True)

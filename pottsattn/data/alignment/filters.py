@@ -24,39 +24,50 @@ def check_share(name: str, value: float | None) -> float:
 
 
 def find_record(names: Sequence[str], wanted: str) -> int:
-    """Return which name is `wanted`: the whole name, its first word, or that up to a `/`.
+    """Return which sequence `wanted` names (`records_named`).
 
     Raises
     ------
     InputError
-        None is, or several are.
+        None, or several.
     """
-    words = [name.split(maxsplit=1)[0] if name.strip() else name for name in names]
+    found = records_named(names, wanted)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(
+            f"{len(found)} sequences are named {wanted!r}, records {found[0] + 1} and "
+            f"{found[1] + 1} among them; give the whole name of one"
+        )
+    words = [_first_word(name) for name in names[:HINTS]]
+    hint = did_you_mean(wanted, words)
+    example = f"expected a name like {words[0]!r}" if words else "these sequences have no names"
+    raise InputError(f"no sequence is named {wanted!r}{hint}; {example}")
+
+
+def records_named(names: Sequence[str], wanted: str) -> list[int]:
+    """Return which names are `wanted`, shape (n,): the first of these that finds any.
+
+    The whole name; its first word; that up to a `/`; a field of it between `|`, as UniProt writes
+    accessions and entry names.
+    """
+    words = [_first_word(name) for name in names]
     stems = [word.split("/", 1)[0] for word in words]
     for candidates in (names, words, stems):
         found = [index for index, name in enumerate(candidates) if name == wanted]
-        if len(found) > 1:
-            raise InputError(
-                f"focus {wanted!r} is the name of {len(found)} sequences, records "
-                f"{found[0] + 1} and {found[1] + 1} among them; give the whole name of one"
-            )
         if found:
-            return found[0]
-    hint = did_you_mean(wanted, words[:HINTS])
-    raise InputError(
-        f"focus {wanted!r} is the name of no sequence{hint}; expected a name like {words[0]!r}"
-    )
+            return found
+    return [index for index, stem in enumerate(stems) if wanted in stem.split("|")[1:]]
 
 
-def first_residue(name: str, n_residues: int) -> int:
-    """Return the start of the range that ends the first word of a name, as in `X/5-57`, else 1.
+def _first_word(name: str) -> str:
+    return name.split(maxsplit=1)[0] if name.strip() else name
 
-    A range counts only if it is as long as the sequence, `n_residues`.
-    """
+
+def residue_range(name: str) -> tuple[int, int] | None:
+    """Return the range that ends the first word of a name, as in `X/5-57`, if there is one."""
     found = re.fullmatch(r"\S*/([0-9]{1,9})-([0-9]{1,9})(\s.*)?", name)
-    if found is None or int(found[2]) - int(found[1]) + 1 != n_residues:
-        return 1
-    return int(found[1])
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def with_few_gaps(

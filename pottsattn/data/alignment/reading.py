@@ -1,7 +1,8 @@
-"""Alignments: files of aligned sequences to integer states, and sequence weights.
+"""Alignments: files of aligned sequences to integer states.
 
-Inserts are dropped (`alignment.records`); columns are numbered from 1 over those that
-remain (the match columns), as structure tables do, and filters leave the numbers as they are.
+Inserts are dropped (`alignment.records`), or the columns of a fit are found (`alignment.placing`).
+Columns are numbered from 1 over the match columns, as structure tables do, or along a sequence of
+the alignment (`alignment.numbering`); filters leave the numbers as they are.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from numpy.typing import NDArray
 from pottsattn._core.validate import (
     UNKNOWN_POLICIES,
     InputError,
+    check_at_least,
     check_choice,
 )
 from pottsattn.data.alignment.alphabets import Alphabet, detect_alphabet, parse_alphabet
-from pottsattn.data.alignment.filters import check_share, find_record, first_residue, with_few_gaps
-from pottsattn.data.alignment.records import read_records
+from pottsattn.data.alignment.filters import check_share, find_record, with_few_gaps
+from pottsattn.data.alignment.numbering import MOST_RESIDUES, Numbering
+from pottsattn.data.alignment.placing import Sites, own_placing, placing_of
+from pottsattn.data.alignment.records import LOWER, read_text
 
 NUMBERINGS = ("alignment", "focus")
 GAP = ord("-")
 UNKNOWN = 255  # no letter of the alphabet
+NOT_LOWER = bytes(code for code in range(256) if code not in LOWER)
 ROWS_AT_ONCE = 1024
 
 
@@ -37,6 +42,8 @@ class Alignment:
     alphabet: str  # state a is the letter alphabet[a]
     gap_index: int | None
     columns: NDArray[np.int32]  # (L,), match columns from 1, or positions along the focus
+    numbering: Numbering
+    form: str  # a value of FORMATS
     n_read: int  # records in the file
     n_insert_columns: int
     n_insert_letters: int  # of A3M and of A2M without dots
@@ -47,9 +54,9 @@ class Alignment:
     n_duplicates: int  # sequences that an earlier one equals
     unknown: dict[str, int]  # ambiguity codes found, with counts
     unknown_policy: str
+    exchanged: dict[str, int]  # bases of the other nucleic acid, with counts
     kind: str  # key of ALPHABETS, or "custom"
-    focus: str | None  # name of the focus sequence
-    numbering: str  # what `columns` are, in words
+    notes: tuple[str, ...] = ()  # what else the summary says
 
     @property
     def summary(self) -> str:
@@ -62,14 +69,17 @@ class Alignment:
             parts.append(f"{self.n_insert_letters} insert letters dropped")
         if self.n_annotations:
             parts.append(f"{self.n_annotations} records of annotation left out")
-        if self.focus is not None:
-            parts.append(f"columns of {self.focus}")
-        if self.numbering != "match columns":
-            parts.append(f"numbered {self.numbering}")
+        if self.numbering.focus:
+            parts.append(f"columns of {self.numbering.focus}")
+        if self.numbering.first is not None:
+            parts.append(f"numbered {self.numbering.words}")
         if self.n_gap_sequences:
             parts.append(f"{self.n_gap_sequences} sequences dropped for gaps")
         if self.n_gap_columns:
             parts.append(f"{self.n_gap_columns} columns dropped for gaps")
+        if self.exchanged:
+            other = {"T": "U", "U": "T"}
+            parts += [f"{a} x {count} read as {other[a]}" for a, count in self.exchanged.items()]
         if self.unknown:
             codes = ", ".join(f"{code} x {count}" for code, count in sorted(self.unknown.items()))
             if self.unknown_policy == "drop":
@@ -78,7 +88,7 @@ class Alignment:
                 parts.append(f"letters {codes} read as gaps")
         if self.n_duplicates:
             parts.append(f"{self.n_duplicates} of them duplicates")
-        return ", ".join(parts)
+        return ", ".join([*parts, *self.notes])
 
 
 def read_alignment(
@@ -88,84 +98,99 @@ def read_alignment(
     alphabet: str | None = None,
     focus: str | None = None,
     numbering: str = "alignment",
+    first_residue: int | None = None,
     max_gap_sequences: float | None = None,
     max_gap_columns: float | None = None,
+    like: Sites | None = None,
+    sequence: str | int | None = None,
 ) -> Alignment:
-    """Return the aligned sequences of a FASTA, A2M, A3M or Stockholm file, plain or .gz.
+    """Return the aligned sequences of a file in one of `formats.FORMATS`, plain or .gz.
 
-    The format is that of the suffix (`alignment_records.FORMATS`), FASTA for any other. What is
-    chosen is done in this order: columns of the focus, sequences with few gaps, columns with few
-    gaps, ambiguity codes.
+    The format is told by the content. What is chosen is done in this order: columns of the focus,
+    sequences with few gaps, columns with few gaps, ambiguity codes.
 
     Parameters
     ----------
     unknown
-        What to do with ambiguity codes (BJOUXZ in proteins, IUPAC codes in nucleotides): "drop" the
-        sequence, read the letter as "gap", or raise an "error".
+        What to do with ambiguity codes (BJOUXZ in proteins, IUPAC codes and X in nucleotides):
+        "drop" the sequence, read the letter as "gap", or raise an "error".
     alphabet
         "protein", "dna", "rna", or letters of one's own in the order of their states, such as
-        "HP-"; detected if left out.
+        "HP-"; detected if left out. T is read as U in RNA, U as T in DNA.
     focus
-        Name of a sequence; only the match columns in which it has a letter are kept. The whole
-        name, its first word, or that up to a `/` will do.
+        Name of a sequence (`filters.records_named`); only the match columns in which it has a
+        letter are kept.
     numbering
         "alignment": columns keep their number among the match columns, from 1. "focus": columns are
         numbered along the focus sequence, inserts counted, from the start of a range `/5-57` that
         ends its name if there is one of its length, else from 1.
+    first_residue
+        The number of the first residue of the focus, whatever its name says.
     max_gap_sequences, max_gap_columns
         Sequences, then columns, with a larger share of gaps are dropped; from 0 to 1.
+    like
+        A fit or data set with a numbering: the file is read on its columns (`placing`), whatever
+        `max_gap_columns` is.
+    sequence
+        Only the sequence of this name, or in this place from 0, is returned.
 
     Raises
     ------
     InputError
         Unreadable, empty or binary file, records of unequal length (named), a character that is not
-        in the alphabet, no such focus, an option out of range, or nothing left.
+        in the alphabet, no such focus or sequence, an option out of range, columns that are not
+        there, or nothing left.
     """
     check_choice("unknown", unknown, UNKNOWN_POLICIES)
-    check_choice("numbering", numbering, NUMBERINGS)
-    if numbering == "focus" and focus is None:
+    along_focus = check_choice("numbering", numbering, NUMBERINGS) == "focus"
+    if along_focus and focus is None and like is None:
         raise InputError("numbering along the focus needs a focus: give the name of a sequence")
+    _check_first(first_residue, along_focus, like)
     max_gap_sequences = check_share("max_gap_sequences", max_gap_sequences)
     max_gap_columns = check_share("max_gap_columns", max_gap_columns)
     given = None if alphabet is None else parse_alphabet(alphabet)
     path = Path(path)
-    records = read_records(path)
-    letters = _upper_case(records.letters)
+    text = read_text(path)
+    try:
+        if like is not None:
+            placed = placing_of(text, like, focus)
+        else:
+            placed = own_placing(text, focus, along_focus, first_residue)
+        chosen_row = None if sequence is None else _row(text.names, sequence)
+    except InputError as error:
+        raise InputError(_at(path, error)) from error
+    letters, n_lower = _upper_case(placed.letters)
+    notes = (*placed.notes, *_lower_case(placed.letters, n_lower))
     chosen = given or detect_alphabet(_count(letters, letters != GAP))
     states = _states(letters, chosen)
-    _check_letters(path, records.names, letters, states, chosen)
+    _check_letters(path, text.names, placed.numbers, letters, states, chosen)
 
-    numbers = np.arange(1, states.shape[1] + 1, dtype=np.int32)
-    numbering_words, name = "match columns", None
-    rows, columns = np.arange(len(states)), np.arange(len(numbers))
-    try:
-        if focus is not None:
-            record = find_record(records.names, focus)
-            name = records.names[record]
-            columns = np.flatnonzero(letters[record] != GAP)
-            if numbering == "focus":
-                positions, n_residues = records.residue_numbers(record)
-                first = first_residue(name, n_residues)
-                numbers = (positions + (first - 1)).astype(np.int32)
-                numbering_words = f"along {name}, its first residue is {first}"
-        n_before = len(columns)
-        if max_gap_sequences < 1.0 or max_gap_columns < 1.0:
-            is_gap = letters[:, columns] == GAP
-            if unknown == "gap":
-                is_gap |= states[:, columns] == UNKNOWN
-            rows, kept = with_few_gaps(is_gap, max_gap_sequences, max_gap_columns)
-            columns = columns[kept]
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    n_gap_sequences, n_gap_columns = len(states) - len(rows), n_before - len(columns)
-    if (len(rows), len(columns)) != states.shape:
+    rows, columns = np.arange(len(states)), np.arange(states.shape[1])
+    if like is not None:
+        max_gap_columns = 1.0  # the columns are those of the fit
+    if max_gap_sequences < 1.0 or max_gap_columns < 1.0:
+        is_gap = letters == GAP
+        if unknown == "gap":
+            is_gap |= states == UNKNOWN
+        try:
+            rows, columns = with_few_gaps(is_gap, max_gap_sequences, max_gap_columns)
+        except InputError as error:
+            raise InputError(_at(path, error)) from error
+    n_gap_sequences, n_gap_columns = len(states) - len(rows), states.shape[1] - len(columns)
+    if like is not None:
+        columns = _places(path, placed.numbers, like)
+    if chosen_row is not None:
+        if chosen_row not in rows:
+            raise InputError(f"{path}: {text.names[chosen_row]} was dropped for its gaps")
+        rows = np.array([chosen_row])
+    if (len(rows), len(columns)) != states.shape or like is not None:
         states, letters = states[rows][:, columns], letters[rows][:, columns]
 
     is_unknown = states == UNKNOWN
     found = _count(letters, is_unknown)
     if found and unknown == "error":
         row, column = np.argwhere(is_unknown)[0]
-        where = _place(records.names, rows[row], columns[column], letters[row, column])
+        where = _place(text.names, rows[row], placed.numbers[columns[column]], letters[row, column])
         raise InputError(
             f"{path}: {where}, is an ambiguity code (policy 'error'); expected {chosen.kind} "
             f"letters {chosen.letters}; the policies 'gap' and 'drop' accept it"
@@ -173,43 +198,114 @@ def read_alignment(
     n_unknown = 0
     if found and unknown == "drop":
         is_known = ~is_unknown.any(axis=1)
-        states, rows = states[is_known], rows[is_known]
+        if placed.focus is not None and placed.focus in rows[~is_known]:
+            notes += (f"the focus {text.names[placed.focus]} itself among the dropped",)
+        states, letters, rows = states[is_known], letters[is_known], rows[is_known]
         n_unknown = len(is_known) - len(rows)
     elif found:
         states[is_unknown] = chosen.letters.index("-")
     if len(states) == 0:
+        codes = ", ".join(f"{code} x {count}" for code, count in sorted(found.items()))
+        which = f"all {n_unknown} sequences hold ambiguity codes and were"
+        if chosen_row is not None:
+            which = f"{text.names[chosen_row]} was"
         raise InputError(
-            f"{path}: all {n_unknown} sequences hold ambiguity codes and were dropped; "
-            "keep them with the policy 'gap'"
+            f"{path}: {which} dropped for letters {codes}; keep them with the policy 'gap'"
         )
     if states.shape[1] < 2:
         raise InputError(f"{path}: length must be at least 2, got {states.shape[1]} column(s)")
+    other = [ord(letter) for letter in chosen.read_as]
     return Alignment(
         sequences=np.ascontiguousarray(states),
-        names=tuple(records.names[row] for row in rows),
+        names=tuple(text.names[row] for row in rows),
         alphabet=chosen.letters,
         gap_index=chosen.gap_index,
-        columns=numbers[columns],
-        n_read=len(records.names),
-        n_insert_columns=records.n_insert_columns,
-        n_insert_letters=records.n_insert_letters,
-        n_annotations=records.n_annotations,
+        columns=placed.numbers[columns],
+        numbering=placed.numbering,
+        form=text.form,
+        n_read=len(text.names),
+        n_insert_columns=placed.n_insert_columns,
+        n_insert_letters=placed.n_insert_letters,
+        n_annotations=text.n_annotations,
         n_gap_sequences=n_gap_sequences,
         n_gap_columns=n_gap_columns,
         n_unknown_sequences=n_unknown,
         n_duplicates=len(states) - len({row.tobytes() for row in states}),
         unknown=found,
         unknown_policy=unknown,
+        exchanged=_count(letters, np.isin(letters, other)) if other else {},
         kind=chosen.kind,
-        focus=name,
-        numbering=numbering_words,
+        notes=notes,
     )
 
 
-def _upper_case(letters: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the letters in upper case, with `-` for `.`."""
+def _check_first(first_residue: int | None, along_focus: bool, like: Sites | None) -> None:
+    """Raise InputError unless the number of the first residue has a meaning here."""
+    if like is not None:
+        assert like.numbering is not None
+        first = like.numbering.first
+        if along_focus and first is None:
+            raise InputError(
+                "the columns of the fit are numbered in its alignment, not along a focus: leave "
+                "out `numbering='focus'`"
+            )
+        if first_residue not in (None, first):
+            raise InputError(
+                f"`first_residue` is {first_residue}, that of the fit is {first}; leave it out: "
+                "data are read on the columns of the fit"
+            )
+    elif first_residue is not None:
+        if not along_focus:
+            raise InputError("`first_residue` needs `numbering='focus'`: it numbers that sequence")
+        if check_at_least("first_residue", first_residue, 1) > MOST_RESIDUES:
+            raise InputError(f"first_residue must be at most {MOST_RESIDUES}, got {first_residue}")
+
+
+def _at(path: Path, error: InputError) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def _row(names: list[str], sequence: str | int) -> int:
+    """Return the place of a sequence."""
+    return find_record(names, sequence) if isinstance(sequence, str) else sequence
+
+
+def _places(path: Path, numbers: NDArray[np.int32], like: Sites) -> NDArray[np.int64]:
+    """Return where the columns of a fit are among those with these numbers."""
+    assert like.columns is not None
+    place_of = {int(number): place for place, number in enumerate(numbers)}
+    missing = [int(number) for number in like.columns if int(number) not in place_of]
+    if missing:
+        raise InputError(
+            f"{path}: column {missing[0]} of the fit is not in these data, whose focus does not "
+            "have it; give a file that has it, or one without the focus"
+        )
+    return np.array([place_of[int(number)] for number in like.columns], dtype=np.int64)
+
+
+def _lower_case(letters: NDArray[np.uint8], n_lower: int) -> tuple[str, ...]:
+    """Return what the summary says of lower case in columns that are kept."""
+    if n_lower == 0:
+        return ()
+    has_upper = np.zeros(letters.shape[1], dtype=bool)
+    has_lower = np.zeros_like(has_upper)
+    for start in range(0, len(letters), ROWS_AT_ONCE):
+        block = letters[start : start + ROWS_AT_ONCE]
+        has_upper |= ((block >= ord("A")) & (block <= ord("Z"))).any(axis=0)
+        has_lower |= ((block >= ord("a")) & (block <= ord("z"))).any(axis=0)
+    note = f"{n_lower} letters of lower case read as upper case"
+    n_columns = int((has_lower & ~has_upper).sum())
+    if n_columns:
+        return note, f"{n_columns} columns of lower case and '-' kept as match columns"
+    return (note,)
+
+
+def _upper_case(letters: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """Return the letters in upper case, with `-` for `.`, and how many were lower case."""
     table = bytes(range(256)).upper().replace(b".", b"-")
-    return np.frombuffer(letters.tobytes().translate(table), dtype=np.uint8).reshape(letters.shape)
+    text = letters.tobytes()
+    n_lower = len(text.translate(None, NOT_LOWER))
+    return np.frombuffer(text.translate(table), dtype=np.uint8).reshape(letters.shape), n_lower
 
 
 def _count(letters: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> dict[str, int]:
@@ -225,6 +321,8 @@ def _states(letters: NDArray[np.uint8], alphabet: Alphabet) -> NDArray[np.uint8]
     table = bytearray([UNKNOWN]) * 256
     for state, letter in enumerate(alphabet.letters):
         table[ord(letter)] = state
+    for letter, other in alphabet.read_as.items():
+        table[ord(letter)] = alphabet.letters.index(other)
     states = letters.tobytes().translate(table)
     return np.frombuffer(bytearray(states), dtype=np.uint8).reshape(letters.shape)
 
@@ -232,6 +330,7 @@ def _states(letters: NDArray[np.uint8], alphabet: Alphabet) -> NDArray[np.uint8]
 def _check_letters(
     path: Path,
     names: list[str],
+    numbers: NDArray[np.int32],
     letters: NDArray[np.uint8],
     states: NDArray[np.uint8],
     alphabet: Alphabet,
@@ -241,7 +340,7 @@ def _check_letters(
     if not foreign:
         return
     row, column = np.argwhere(np.isin(letters, [ord(letter) for letter in foreign]))[0]
-    where = _place(names, row, column, letters[row, column])
+    where = _place(names, row, numbers[column], letters[row, column])
     what, remedy = "is in no alphabet", "remove it, or give an alphabet that has it"
     if not alphabet.is_detected:
         what, remedy = "is not in the given alphabet", "remove it, or give another alphabet"
@@ -250,5 +349,5 @@ def _check_letters(
     )
 
 
-def _place(names: list[str], row: int, column: int, letter: int) -> str:
-    return f"character {chr(letter)!r} in record {row + 1} ({names[row]}), column {column + 1}"
+def _place(names: list[str], row: int, number: int, letter: int) -> str:
+    return f"character {chr(letter)!r} in record {row + 1} ({names[row]}), column {number}"

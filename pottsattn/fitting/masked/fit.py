@@ -228,6 +228,7 @@ def train_masked(  # type: ignore[misc]
         "alphabet": dataset.alphabet,
         "gap_index": dataset.gap_index,
         "columns": dataset.columns,
+        "numbering": dataset.numbering,
         "gap_policy": data.gap_policy,
         "history": training.history(),
         "training": record,

@@ -209,6 +209,7 @@ def fit_pseudolikelihood(
         alphabet=dataset.alphabet,
         gap_index=dataset.gap_index,
         columns=dataset.columns,
+        numbering=dataset.numbering,
         gap_policy=dataset.gap_policy,
         training=TrainingRecord.of(dataset),
         config={

@@ -147,8 +147,9 @@ def _save_npz(path):
         ("a.npy", lambda path: None, "no such file"),
         ("a.h5", lambda path: None, "no such file"),
         ("a.txt", lambda path: None, "no such file"),
-        ("a.txt", lambda path: path.touch(), r"cannot tell the kind .*\.npy"),
-        ("a.npy.gz", lambda path: path.touch(), "cannot tell the kind"),
+        ("a.txt", lambda path: path.touch(), "is empty, expected an alignment"),
+        ("a.txt", lambda path: path.write_text("1, 2\n"), "cannot tell the format .*expected an"),
+        ("a.npy.gz", lambda path: path.touch(), "is empty, expected an alignment"),
     ],
 )
 def test_unreadable_data_is_named(tmp_path, name, make, text):

@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 from pottsattn import InputError
 from pottsattn.cli.main import main
 from pottsattn.data.alignment.alphabets import parse_alphabet
-from pottsattn.data.alignment.filters import find_record, first_residue
+from pottsattn.data.alignment.filters import find_record, residue_range
 from pottsattn.data.alignment.reading import read_alignment
 from pottsattn.data.alignment.writing import write_alignment
 from pottsattn.data.dataset import SequenceDataset
@@ -73,10 +73,14 @@ def test_every_format_leaves_inserts_out(write, name, content, dropped):
         ("a.sto", STOCKHOLM.replace("RW", "RWK"), r"line 9 \(two\) has 3 columns.* have 2"),
         ("a.sto", STOCKHOLM.replace("RW", "R W"), r"line 9 \(two\) has 3 words"),
         ("a.sto", "# STOCKHOLM 1.0\n//\n", "holds no sequence"),
-        ("a.sto", ">1\nMK\n", "is not Stockholm: it starts with '>1'"),
+        ("a.sto", "x y\n>1\nMK\n", "cannot tell the format .* line 1 starts with 'x y'"),
         ("a.a3m", ">1\nMKa\n>2\nMKL\n", r"record 2 \(2\) has 3 match columns.* record has 2"),
         ("a.a3m", ">ss_pred\nHHH\n", "holds no sequence"),
-        ("a.fasta", ">1\nMKaL\n>2\nMKL\n", "name an A3M file .a3m"),
+        (
+            "a.fasta",
+            ">1\nMKaL\n>2\nMKLc\n",
+            "may be inserts, as in A3M, or not",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_format_is_named(write, name, content, text):
@@ -139,7 +143,7 @@ def test_a_given_alphabet_is_taken_at_its_word(write):
     assert read_alignment(path).kind == "DNA"
     assert read_alignment(path, alphabet="protein").kind == "protein"
     with pytest.raises(InputError, match=r"'T' in record 1 \(1\), column 4, is not in the given"):
-        read_alignment(path, alphabet="rna")
+        read_alignment(path, alphabet="ACGU-")
 
 
 GAPPY = ">f/11-15\nMKL-WV\n>2\nMKLRWV\n>3\nM----V\n>4\nM-L-WV\n>5\nMKL--X\n>5b\nMKL--X\n"
@@ -188,18 +192,17 @@ def test_numbers_along_the_focus_count_its_inserts(write, name, text):
     assert alignment.columns.tolist() == [3, 5, 6]
 
 
-def test_ranges_of_names_count_where_they_fit():
-    assert [first_residue(name, 5) for name in ("a/3-7", "a/3-7 x", "a/3-8", "a", "a/b")] == [
-        3, 3, 1, 1, 1
-    ]  # fmt: skip
+def test_ranges_of_names():
+    names = ("a/3-7", "a/3-7 x", "a/b", "a", "sp|P1|A_B/24-286")
+    assert [residue_range(name) for name in names] == [(3, 7), (3, 7), None, None, (24, 286)]
 
 
 def test_focus_names_are_found_or_explained():
     names = ["a/1-5 x", "b/1-5", "b/7-9"]
     assert [find_record(names, name) for name in ("a", "a/1-5", "a/1-5 x", "b/7-9")] == [0, 0, 0, 2]
-    with pytest.raises(InputError, match="the name of 2 sequences, records 2 and 3"):
+    with pytest.raises(InputError, match="2 sequences are named 'b', records 2 and 3"):
         find_record(names, "b")
-    with pytest.raises(InputError, match=r"no sequence \(did you mean b/7-9"):
+    with pytest.raises(InputError, match=r"no sequence is named 'b/7-8' \(did you mean b/7-9"):
         find_record(names, "b/7-8")
 
 
@@ -208,7 +211,7 @@ def test_focus_names_are_found_or_explained():
     [
         ({"max_gap_columns": 1.1}, "max_gap_columns must be at most 1"),
         ({"max_gap_sequences": -0.1}, "max_gap_sequences must not be negative"),
-        ({"focus": "nobody"}, "a.fasta: focus 'nobody'"),
+        ({"focus": "nobody"}, "a.fasta: no sequence is named 'nobody'"),
         ({"numbering": "focus"}, "needs a focus"),
         ({"numbering": "residues"}, "numbering must be one of"),
     ],
@@ -262,8 +265,11 @@ def test_test_data_are_read_on_the_columns_of_the_fit(tmp_path, rng, capsys):
     gappy = test.copy()
     gappy[1:, 7] = 0
     write_alignment(other, gappy, "RNA")
-    assert main(["compare", fit, "--test", other, "--max-gap-columns", "0.5"]) == 1
-    assert "column 8 is wanted" in capsys.readouterr().err
+    losses = []
+    for filtered in ([], ["--max-gap-columns", "0.5"]):  # columns are those of the fit
+        assert main(["compare", fit, "--test", other, "--json", *filtered]) == 0
+        losses.append(json.loads(capsys.readouterr().out)["fits"][0]["test_loss"])
+    assert losses[0] == losses[1]
 
 
 def test_options_of_alignments_are_refused_for_other_data(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from alignment_inputs import FORMS, cases, check
 from hypothesis import given, settings
 
-QUICK = settings(max_examples=500, derandomize=True, database=None, deadline=None)
+QUICK = settings(max_examples=1000, derandomize=True, database=None, deadline=None)
 
 
 def test_any_file_is_read_as_a_slow_reader_reads_it_or_refused():

@@ -64,7 +64,8 @@ def test_inserts_are_counted_and_said(write):
         (">1\nacgtA\n>2\nACGTA\n", "DNA"),
         (">1\nACGU-\n>2\nACGUR\n", "RNA"),
         (">1\nACGTE\n", "protein"),
-        (">1\nACGTU\n>2\nACGTA\n", "protein"),  # T and U: neither DNA nor RNA
+        (">1\nACGTU\n>2\nACGTA\n", "DNA"),  # the bulk decides: U is read as T
+        (">1\nACGTU\n>2\nACGUU\n", "RNA"),
         (">1\nNRDK\n>2\nASVH\n", "protein"),  # ambiguity codes, hardly any base
         (">1\n----\n", "protein"),
     ],
@@ -102,8 +103,12 @@ def test_unknown_letters_become_gaps(write):
         (">1\n>2\n", "drop", "the sequences are empty"),
         ("", "drop", "is empty"),
         (" \n\n", "drop", "is empty"),
-        ("ACGT\n", "drop", "is not FASTA: line 1 starts with 'ACGT', expected '>'"),
-        ("# STOCKHOLM 1.0\n", "drop", "is not FASTA.*name a Stockholm file .sto"),
+        (
+            "AC GT\n",
+            "drop",
+            "cannot tell the format .* line 1 starts with 'AC GT', expected an",
+        ),
+        ("# STOCKHOLM 1.0\n", "drop", "does not end with '//'"),
         (b">1\nMK\x00L\n", "drop", "is a binary file"),
         (">1\nmkl\n>2\nmk.\n", "drop", "every column is an insert.*upper case"),
         (">1\nM\n>2\nK\n", "drop", "length must be at least 2, got 1"),
