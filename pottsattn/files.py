@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from pottsattn._core.storage import file_format, open_hdf5
 from pottsattn._core.validate import InputError, check_choice
 from pottsattn.analysis.scoring import states_for
+from pottsattn.data.alignment.placing import Sites
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.reading import read_dataset, read_like
+from pottsattn.data.sites import same_sites
 from pottsattn.fitting.masked.network_fit import NetworkFit
 from pottsattn.fitting.result import FitResult
 from pottsattn.instances.result import InstanceRun
@@ -89,9 +91,25 @@ def load_all(paths: Iterable[str | os.PathLike[str]]) -> dict[str, dict[str, Any
     return loaded
 
 
-def load_model(path: str | os.PathLike[str]) -> PottsModel:
-    """Return the Potts model in a data set, a model file or a fit (symmetrized)."""
-    if file_format(path) == "fit":
+def load_model(path: str | os.PathLike[str], like: Sites | None = None) -> PottsModel:
+    """Return the Potts model in a data set, a model file or a fit (symmetrized).
+
+    Parameters
+    ----------
+    like
+        A fit or data set whose sites the model must have, if its file says which they are.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, holds no model, or that of other columns.
+    """
+    kind = file_format(path)
+    if like is not None and kind in ("fit", "sequences"):
+        source = load(path)
+        if isinstance(source, SequenceDataset | FitResult) and not same_sites(like, source):
+            raise InputError(f"{path} holds a model of other columns than the fit has")
+    if kind == "fit":
         return FitResult.load(path).to_model()
     return PottsModel.load(path)
 

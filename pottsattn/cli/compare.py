@@ -33,8 +33,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     from pottsattn.files import load_fit, load_model
 
     fits = {path: load_fit(path) for path in arguments.fits}
-    test = read_like(arguments, arguments.test, next(iter(fits.values())))
-    truth = load_model(arguments.truth) if arguments.truth is not None else None
+    first = next(iter(fits.values()))
+    test = read_like(arguments, arguments.test, first)
+    truth = None if arguments.truth is None else load_model(arguments.truth, first)
     result = compare(fits, test, truth)
     for message in result.warnings:
         warnings.warn(message, stacklevel=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import Any
 
 from pottsattn.cli._shell import (
@@ -40,7 +41,10 @@ def _energies(arguments: argparse.Namespace) -> int:
     fit = load_fit(arguments.fit)
     dataset = read_like(arguments, arguments.data, fit)
     scores = score_sequences(fit, dataset)
-    summary = dataset.origin.get("source", {}).get("summary")
+    source = dataset.origin.get("source", {})
+    summary = source.get("summary")
+    if source.get("n_dropped"):  # numbers then are not those of the records
+        warnings.warn(f"sequences without a score: {summary}", stacklevel=1)
     report = {"fit": arguments.fit, "data": arguments.data, "csv": arguments.out}
     if arguments.out is not None:
         scores.to_csv(arguments.out)

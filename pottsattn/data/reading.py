@@ -226,7 +226,12 @@ def _read(
     from pottsattn.data.alignment.reading import read_alignment
 
     alignment = read_alignment(source, **options)
-    found = {"file": str(path), "format": alignment.form, "summary": alignment.summary}
+    found = {
+        "file": str(path),
+        "format": alignment.form,
+        "summary": alignment.summary,
+        "n_dropped": alignment.n_gap_sequences + alignment.n_unknown_sequences,
+    }
     origin: dict[str, Any] = {"source": found}
     weights = None
     if identity_threshold is not None:

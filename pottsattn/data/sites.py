@@ -31,7 +31,7 @@ def on_sites_of(dataset: SequenceDataset, like: Sites) -> SequenceDataset:
     """
     assert dataset.columns is not None
     plain = np.arange(1, like.length + 1, dtype=np.int32)
-    wanted = plain if like.columns is None else like.columns
+    wanted = _columns(like)
     numbers: NDArray[np.int32] | None = wanted
     mine, theirs = dataset.numbering, like.numbering
     if not (dataset.alphabet and like.alphabet):
@@ -59,6 +59,22 @@ def on_sites_of(dataset: SequenceDataset, like: Sites) -> SequenceDataset:
     if np.array_equal(numbers, wanted) and mine is theirs:
         return found
     return replace(found, columns=wanted, numbering=theirs)
+
+
+def same_sites(one: Sites, other: Sites) -> bool:
+    """Return whether two fits or data sets of alignments have the same columns, in this order."""
+    if not (one.alphabet and other.alphabet):
+        return one.length == other.length
+    numbers, mine, theirs = _columns(other), one.numbering, other.numbering
+    if mine is not None and theirs is not None and not _same(mine, theirs):
+        found = _numbers_of(numbers, mine, theirs)
+        return found is not None and np.array_equal(found, _columns(one))
+    return np.array_equal(numbers, _columns(one))
+
+
+def _columns(sites: Sites) -> NDArray[np.int32]:
+    plain = np.arange(1, sites.length + 1, dtype=np.int32)
+    return plain if sites.columns is None else sites.columns
 
 
 def _numbers_of(
@@ -100,7 +116,7 @@ def _is_along(sites: Any) -> bool:
 
 
 def _span(sites: Sites) -> str:
-    columns = np.arange(1, sites.length + 1) if sites.columns is None else sites.columns
+    columns = _columns(sites)
     numbering = sites.numbering
     words = f" ({numbering.words})" if numbering is not None and numbering.first is not None else ""
     return f"{columns[0]} to {columns[-1]}{words}"

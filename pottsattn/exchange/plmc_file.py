@@ -6,7 +6,7 @@ Little-endian, one after the other, nothing between:
     float32  theta, lambda_h, lambda_e, lambda_group, M_eff
     char     alphabet (q)
     float32  number of neighbors of every sequence, itself included, 0 if skipped
-    char     focus sequence (L)          the first letter throughout if there is none
+    char     focus sequence (L)          of the fit, else the first letter throughout
     int32    column numbers (L)
     float32  f_i(a) (L, q), h_i(a) (L, q)
     float32  f_ij(a, b) (L (L - 1) / 2, q, q), then J_ij(a, b) of the same shape, i < j
@@ -104,7 +104,7 @@ def write_plmc(path: str | os.PathLike[str], fit: FitResult, dataset: SequenceDa
         put(_head(fit, dataset), HEAD)
         stream.write(alphabet.encode("latin-1"))
         put(_reciprocal(weights), REAL)
-        stream.write(alphabet[0].encode("latin-1") * fit.length)
+        stream.write(_focus(fit, alphabet).encode("latin-1"))
         put(dataset.columns, INTEGER)
         put(dataset.site_frequencies(), REAL)
         put(model.fields, REAL)
@@ -189,6 +189,15 @@ def _letters(fit: FitResult) -> str:
             f"more than {len(PLAIN_LETTERS)}"
         )
     return PLAIN_LETTERS[: fit.n_states]
+
+
+def _focus(fit: FitResult, alphabet: str) -> str:
+    """Return the letters of the focus sequence, one for each column."""
+    numbering = fit.numbering
+    if numbering is None or not numbering.row or fit.columns is None:
+        return alphabet[0] * fit.length
+    residues = numbering.residue_of[numbering.places(fit.columns)]
+    return "".join(numbering.residues[at] for at in residues)
 
 
 def _check_data(fit: FitResult, dataset: SequenceDataset) -> None:

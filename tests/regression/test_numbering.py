@@ -21,6 +21,7 @@ from pottsattn.analysis.moments import compare_moments
 from pottsattn.cli.main import main
 from pottsattn.data.alignment.numbering import Numbering
 from pottsattn.data.reading import read_dataset, read_like
+from pottsattn.exchange.plmc_file import read_plmc
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 FOCUS = ["--focus", "Q_HUMAN", "--numbering", "focus"]
@@ -187,6 +188,7 @@ def test_every_command_reads_on_the_columns_of_the_fit(along_focus, tmp_path, ca
     assert run(capsys, "contacts", fit, "--data", data, "--out", out, *null)[0] == 0
     plmc = ["export", fit, "--format", "plmc", "--out", str(tmp_path / "p.bin")]
     assert run(capsys, *plmc, "--data", data)[0] == 0
+    assert read_plmc(tmp_path / "p.bin").focus == with_gaps(family())[0][1].replace("-", "")
     short = fasta(tmp_path / "short.fasta", with_gaps(family())[:-1])
     status, _, error = run(capsys, *plmc, "--data", short)
     assert status == 1
@@ -237,6 +239,46 @@ def test_fits_of_different_columns_are_not_compared(tmp_path, capsys):
     status, _, error = run(capsys, "compare", fits[1], third, "--test", data)
     assert status == 1
     assert "three.h5" in error
+
+
+def test_a_truth_of_other_columns_is_refused(along_focus, tmp_path, capsys):
+    data, fit, _ = along_focus
+    others = []
+    for name, options in (("same", ["--max-gap-columns", "0"]), ("other", ["--focus", "s2"])):
+        others.append(str(tmp_path / f"{name}.h5"))
+        source = data
+        if name == "other":
+            rows = [(name, row[:1] + "-" + row[2:-1] + "-" if name == "s2" else row) for name, row
+                    in with_gaps(family())]  # fmt: skip
+            source = fasta(tmp_path / "other.fasta", rows)
+        assert run(capsys, "fit", source, *options, *QUICK, "--out", others[-1])[0] == 0
+    compare = ["compare", fit, "--test", data, "--truth"]
+    assert run(capsys, *compare, others[0])[0] == 0
+    status, report, error = run(capsys, *compare, others[1])
+    assert (status, report) == (1, None)
+    assert "other.h5 holds a model of other columns than the fit has" in error
+
+
+def test_sequences_that_are_not_scored_are_said(along_focus, tmp_path, capsys):
+    """Their numbers are missing, and those after them move up."""
+    _, fit, expected = along_focus
+    records = with_gaps(family())
+    records[2] = (records[2][0], "X" + records[2][1][1:])
+    path = fasta(tmp_path / "x.fasta", records)
+    status, report, error = run(capsys, "energies", fit, path)
+    assert status == 0
+    assert_allclose(report["exponent"], expected[:2] + expected[3:])
+    assert "warning: sequences without a score" in error
+    assert "1 sequences dropped for letters X x 1" in error
+
+
+def test_gaps_that_a_fit_ignores_have_no_columns_of_their_own(along_focus, tmp_path, capsys):
+    data, _, _ = along_focus
+    fit = str(tmp_path / "ignored.h5")
+    assert run(capsys, "fit", data, *FOCUS, *QUICK, "--gaps", "ignored", "--out", fit)[0] == 0
+    given = run(capsys, "energies", fit, data, *FOCUS)[1]
+    assert given["exponent"] == run(capsys, "energies", fit, data)[1]["exponent"]
+    assert run(capsys, "compare", fit, "--test", data)[0] == 0
 
 
 INSERTS = [
@@ -402,3 +444,70 @@ def test_compressed_data_and_tables(along_focus, tmp_path, capsys):
     with open(out, encoding="utf-8") as stream:
         found = [float(row["exponent"]) for row in csv.DictReader(stream)]
     assert found == expected
+
+
+def render(rng, rows, kinds, view):
+    """Write rows of cells, letters or '-' or '' in inserts, as a view of them."""
+    lines = []
+    for row in rows:
+        text = ""
+        for cell, kind in zip(row, kinds, strict=True):
+            if kind == "insert":
+                text += {"a3m": cell.lower(), "dashes": cell.lower() or "-"}.get(
+                    view, "" if view == "matches" else cell.lower() or "."
+                )
+            elif view == "dots":
+                text += "." if cell == "-" and rng.integers(2) else cell
+            else:
+                text += cell
+        lines.append(text)
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_random_view_of_an_alignment_is_read_right_or_refused(tmp_path, seed):
+    """As it is, A3M, without inserts, with dots as gaps, cut to the fit; parts in any order."""
+    rng = np.random.default_rng(seed)
+    n_rows, width = int(rng.integers(3, 9)), int(rng.integers(6, 20))
+    kinds = rng.choice(["match", "insert"], size=width, p=[0.8, 0.2])
+    kinds[:4] = "match"
+    cells = np.array(list(LETTERS))[rng.integers(20, size=(n_rows, width))].astype(object)
+    cells[(rng.uniform(size=cells.shape) < 0.25) & (kinds == "match")] = "-"
+    cells[(rng.uniform(size=cells.shape) < 0.6) & (kinds == "insert")] = ""
+    cells[0, :3] = list("ACD")  # the focus has three columns at least
+    for column in np.flatnonzero(kinds == "match"):
+        cells[1, column] = "K"  # so that no column is of gaps alone
+    names = [f"n{m}/1-9" for m in range(n_rows)]
+    first = render(rng, cells, kinds, "plain")
+    source = tmp_path / "source.fasta"
+    fasta(source, list(zip(names, first, strict=True)))
+    options = {}
+    if rng.integers(2):
+        options = {"focus": names[0], "numbering": rng.choice(["focus", "alignment"])}
+    if rng.integers(2):
+        options["max_gap_columns"] = 0.5
+    try:
+        like = read_dataset(source, alphabet="protein", identity_threshold=None, **options)
+    except InputError:  # no column left
+        return
+    expected = {
+        name: "".join(like.alphabet[a] for a in row)
+        for name, row in zip(like.names, like.sequences, strict=True)
+    }
+    n_read = 0
+    for view in ("plain", "a3m", "dashes", "matches", "dots", "cut"):
+        chosen = rng.permutation(n_rows)[: rng.integers(1, n_rows + 1)]
+        lines = render(rng, cells[chosen], kinds, view)
+        if view == "cut":
+            lines = [expected[names[m]] for m in chosen]
+        path = tmp_path / f"{view}.fasta"
+        fasta(path, [(names[m], line) for m, line in zip(chosen, lines, strict=True)])
+        try:
+            found = read_like(path, like, identity_threshold=None)
+        except InputError:
+            continue
+        n_read += 1
+        assert found.columns.tolist() == like.columns.tolist()
+        rows = ["".join(found.alphabet[a] for a in row) for row in found.sequences]
+        assert rows == [expected[name] for name in found.names], (view, options)
+    assert n_read >= 3

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pottsattn._core.display import ranges_of
 from pottsattn._core.validate import InputError
 
-MOST_COLUMNS = 1 << 24  # of a file that says so itself
+MOST_COLUMNS = 1 << 22  # of a file that says so itself
 MOST_RESIDUES = 10**9
 
 
@@ -63,7 +63,7 @@ class Numbering:
             raise InputError(f"numbering: columns {self.match!r}, expected {self.n_match}")
         if bool(self.focus) != bool(self.row) or (self.first is not None and not self.row):
             raise InputError("numbering: a focus must have a name and letters")
-        if self.row and len(self.is_match) != self.n_match:
+        if self.row and (len(self.is_match) != self.n_match or not self.residues):
             raise InputError(f"numbering: the focus must have {self.n_match} match columns")
 
     @property
@@ -125,11 +125,12 @@ class Numbering:
         InputError
             A number that none has.
         """
-        place_of = {int(self.numbers[place]): int(place) for place in self.kept}
-        missing = [int(number) for number in columns if int(number) not in place_of]
-        if missing:
-            raise InputError(f"numbering: no column has the number {missing[0]}")
-        return np.array([place_of[int(number)] for number in columns], dtype=np.int64)
+        known = self.numbers[self.kept]  # ascending
+        at = np.searchsorted(known, columns).clip(max=len(known) - 1)
+        missing = np.flatnonzero(known[at] != columns)
+        if len(missing):
+            raise InputError(f"numbering: no column has the number {columns[missing[0]]}")
+        return self.kept[at]
 
     def to_json(self) -> str:
         """Return what an attribute of a file holds."""

@@ -267,7 +267,11 @@ def _at(path: Path, error: InputError) -> str:
 
 def _row(names: list[str], sequence: str | int) -> int:
     """Return the place of a sequence."""
-    return find_record(names, sequence) if isinstance(sequence, str) else sequence
+    if isinstance(sequence, str):
+        return find_record(names, sequence)
+    if not 0 <= sequence < len(names):
+        raise InputError(f"there is no sequence {sequence}, expected 0 to {len(names) - 1}")
+    return sequence
 
 
 def _places(path: Path, numbers: NDArray[np.int32], like: Sites) -> NDArray[np.int64]:
