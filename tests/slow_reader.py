@@ -250,7 +250,8 @@ def match_rows(text, suffix):
 def kind_of(rows):
     letters = [character for row in rows for character in row if character != "-"]
     bases = sum(letter in "ACGTU" for letter in letters)
-    if bases <= 0.8 * len(letters):
+    is_masked = 2 * bases > len(letters) and bases + letters.count("N") > 0.95 * len(letters)
+    if bases <= 0.8 * len(letters) and not is_masked:
         return "protein"
     return "RNA" if letters.count("U") > letters.count("T") else "DNA"
 

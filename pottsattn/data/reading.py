@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,13 +148,12 @@ def read_like(
 def data_kind(path: str | os.PathLike[str]) -> str:
     """Return what a file is by its first bytes: "hdf5", "npy", or else "alignment".
 
-    One that cannot be opened is what its suffix says.
+    One that cannot be opened, and a pipe, which can be read only once, is what its suffix says.
     """
-    try:
-        with open(path, "rb") as stream:
+    start = b""
+    if os.path.isfile(path):
+        with suppress(OSError), open(path, "rb") as stream:
             start = stream.read(8)
-    except (OSError, ValueError):
-        start = b""
     for kind, magic in MAGIC.items():
         if start.startswith(magic):
             return kind

@@ -6,6 +6,8 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -157,6 +159,23 @@ def test_dna_with_one_rna_is_dna_and_proteins_stay_proteins(tmp_path):
     path.write_text("".join(f">{m}\n{row}\n" for m, row in enumerate(RNA)) + ">e\nCGGUECUGGC\n")
     with pytest.raises(InputError, match=r"'E' in record 7 \(e\), column 5.*RNA letters"):
         read_alignment(path)
+
+
+def test_masked_dna_is_dna(tmp_path):
+    path = tmp_path / "a.fasta"
+    path.write_text(">1\nACGTNNNNAC\n>2\nNNNTACGTAC\n>3\nACGTACGTAC\n")
+    assert read_alignment(path, unknown="gap").kind == "DNA"
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    """Telling its kind must not take away its first bytes."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(path.write_text, FASTA)
+        found = read_dataset(path, identity_threshold=None)
+        writing.result()
+    assert found.n_sequences == 3
 
 
 UNIPROT = ("sp|P62593|BLAT_ECOLX/24-30 x", "tr|Q1|B_OTHER/3-9", "UniRef90_A1")

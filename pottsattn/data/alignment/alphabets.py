@@ -75,15 +75,18 @@ def parse_alphabet(text: str) -> Alphabet:
 def detect_alphabet(counts: Mapping[str, int]) -> Alphabet:
     """Return DNA or RNA where more than 80 % of the letters are bases, otherwise protein.
 
-    The bulk decides, not single letters: RNA if U is more frequent than T.
+    More than half will do where nearly all others are N. The bulk decides, not single letters: RNA
+    if U is more frequent than T.
 
     Parameters
     ----------
     counts
         How often each upper-case letter occurs, without gaps.
     """
+    n_letters = sum(counts.values())
     n_bases = sum(counts.get(letter, 0) for letter in BASES)
+    is_masked = n_bases > 0.5 * n_letters and n_bases + counts.get("N", 0) > 0.95 * n_letters
     kind = "protein"
-    if n_bases > 0.8 * sum(counts.values()):
+    if n_bases > 0.8 * n_letters or is_masked:
         kind = "RNA" if counts.get("U", 0) > counts.get("T", 0) else "DNA"
     return Alphabet(kind, ALPHABETS[kind], is_detected=True)
