@@ -177,10 +177,13 @@ class FitRecord:
             for entry in _plain_entries()
             if entry.name in attrs or entry.default is MISSING  # later than version 0.1.0
         }
+        numbers, numbering = np.asarray(attrs["columns"]), Numbering.from_attributes(attrs)
+        if numbering is not None:
+            numbering.places(numbers)  # raises where a number has no column
         return record | {
             "penalty": Penalty(float(attrs["couplings_l2"]), float(attrs["fields_l2"])),
-            "columns": np.asarray(attrs["columns"]),
-            "numbering": Numbering.from_attributes(attrs),
+            "columns": numbers,
+            "numbering": numbering,
             "history": history,
             "training": TrainingRecord.read(file),
             "config": json.loads(attrs["config"]),

@@ -405,6 +405,19 @@ def test_a_numbering_that_cannot_be_is_refused(along_focus, change):
         load(fit)
 
 
+@pytest.mark.parametrize("kind", ["fit", "data"])
+def test_columns_without_a_number_are_refused(along_focus, tmp_path, kind):
+    data, fit, _ = along_focus
+    path = fit
+    if kind == "data":
+        path = str(tmp_path / "data.h5")
+        read_dataset(data, identity_threshold=None).save(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["columns"] = file.attrs["columns"] + 5
+    with pytest.raises(InputError, match="numbering: no column has the number 1"):
+        load(path)
+
+
 def test_data_sets_translate_between_numberings(tmp_path):
     path = fasta(tmp_path / "a.fasta", with_gaps(family()))
     along = read_dataset(path, focus="Q_HUMAN", numbering="focus", identity_threshold=None)
