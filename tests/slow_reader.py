@@ -196,6 +196,9 @@ def by_column(rows):
         for column in range(len(rows[0]))
         if any(row[column] not in LOWER + "." for row in rows)
     ]
+    letters = [character for row in rows for character in row if character not in ".-"]
+    if letters and all(character in LOWER for character in letters):
+        raise Unreadable("all in lower case")
     return ["".join(row[column] for column in kept) for row in rows]
 
 

@@ -356,6 +356,15 @@ def test_lower_case_that_is_kept_is_said(tmp_path):
     assert "1 columns of lower case and '-' kept as match columns" in summary
 
 
+def test_an_alignment_in_lower_case_is_not_cut_to_the_columns_that_have_gaps(tmp_path):
+    path = tmp_path / "a.fasta"
+    path.write_text(">1\nacg-acgt\n>2\nacgtac-t\n>3\nacgtacgt\n")  # as MAFFT writes nucleotides
+    with pytest.raises(InputError, match="lower case, convert it to upper case"):
+        read_dataset(path)
+    path.write_text(path.read_text().upper())
+    assert read_dataset(path).length == 8
+
+
 def test_lower_case_that_can_be_meant_in_two_ways_is_refused(tmp_path):
     text = ">1\nMKaL-W\n>2\nM-LcKW\n"
     for name in ("a.fasta", "a.txt"):

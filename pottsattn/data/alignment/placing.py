@@ -342,8 +342,9 @@ def _check_inserts(text: Text, letters: NDArray[np.uint8], numbering: Numbering)
     is_insert = np.ones(numbering.width, dtype=bool)
     is_insert[numbering.file_columns] = False
     columns = np.flatnonzero(is_insert)
-    allowed = np.frombuffer(INSERTS + b"-", dtype=np.uint8)
-    wrong = np.argwhere(~np.isin(letters[:, columns], allowed))
+    is_wrong = np.ones(256, dtype=bool)
+    is_wrong[list(INSERTS + b"-")] = False
+    wrong = np.argwhere(is_wrong[letters[:, columns]])
     if len(wrong):
         row, column = wrong[0]
         letter = chr(letters[row, columns[column]])

@@ -24,12 +24,11 @@ from pottsattn.data.alignment.alphabets import Alphabet, detect_alphabet, parse_
 from pottsattn.data.alignment.filters import check_share, find_record, with_few_gaps
 from pottsattn.data.alignment.numbering import MOST_RESIDUES, Numbering
 from pottsattn.data.alignment.placing import Sites, own_placing, placing_of
-from pottsattn.data.alignment.records import LOWER, read_text
+from pottsattn.data.alignment.records import NOT_LOWER, read_text
 
 NUMBERINGS = ("alignment", "focus")
 GAP = ord("-")
 UNKNOWN = 255  # no letter of the alphabet
-NOT_LOWER = bytes(code for code in range(256) if code not in LOWER)
 ROWS_AT_ONCE = 1024
 
 
@@ -214,7 +213,8 @@ def read_alignment(
         )
     if states.shape[1] < 2:
         raise InputError(f"{path}: length must be at least 2, got {states.shape[1]} column(s)")
-    other = [ord(letter) for letter in chosen.read_as]
+    is_exchanged = np.zeros(256, dtype=bool)
+    is_exchanged[[ord(letter) for letter in chosen.read_as]] = True
     return Alignment(
         sequences=np.ascontiguousarray(states),
         names=tuple(text.names[row] for row in rows),
@@ -233,7 +233,7 @@ def read_alignment(
         n_duplicates=len(states) - len({row.tobytes() for row in states}),
         unknown=found,
         unknown_policy=unknown,
-        exchanged=_count(letters, np.isin(letters, other)) if other else {},
+        exchanged=_count(letters, is_exchanged[letters]) if chosen.read_as else {},
         kind=chosen.kind,
         notes=notes,
     )

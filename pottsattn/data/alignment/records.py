@@ -23,6 +23,7 @@ from pottsattn._core.validate import InputError
 from pottsattn.data.alignment.formats import Text, parse
 
 LOWER = bytes(range(ord("a"), ord("z") + 1))
+NOT_LOWER = bytes(code for code in range(256) if code not in LOWER)
 INSERTS = LOWER + b"."
 IS_INSERT = bytes(code in INSERTS for code in range(256))
 PACKED = {  # first bytes of what is no text
@@ -103,8 +104,7 @@ def by_letter(text: Text) -> Records:
     """Return the match columns where all lower-case letters, and `.`, are inserts."""
     kept = [row.translate(None, INSERTS) for row in text.rows]
     check_lengths(text, kept, "match columns (upper case and '-')")
-    n_insert_letters = sum(len(row) - len(row.translate(None, LOWER)) for row in text.rows)
-    return Records(matrix(kept), None, n_insert_letters)
+    return Records(matrix(kept), None, sum(map(_n_lower, text.rows)))
 
 
 def matrix(rows: list[bytes]) -> NDArray[np.uint8]:
@@ -192,6 +192,14 @@ def _check_size(path: Path, size: int, available: int | None) -> None:
         )
 
 
+def _n_upper(row: bytes) -> int:
+    return len(row.translate(None, INSERTS + b"-"))
+
+
+def _n_lower(row: bytes) -> int:
+    return len(row.translate(None, NOT_LOWER))
+
+
 def _all_equal(lengths: Iterable[int]) -> bool:
     others = iter(lengths)
     first = next(others)
@@ -206,9 +214,11 @@ def _insert_mask(rows: list[bytes]) -> NDArray[np.bool_]:
 def _by_column(text: Text) -> Records:
     check_lengths(text, text.rows, "columns")
     is_match = np.logical_not(_insert_mask(text.rows).all(axis=0))
-    if not is_match.any():
+    # Of an alignment in lower case, those columns would be left that have a gap.
+    is_lower = not any(map(_n_upper, text.rows)) and any(map(_n_lower, text.rows))
+    if not is_match.any() or is_lower:
         raise InputError(
-            f"{text.path}: every column is an insert (all lower case or '.'); "
+            f"{text.path}: every column is an insert (lower case or '.'); "
             "if this is an ordinary alignment in lower case, convert it to upper case"
         )
     letters = matrix(text.rows)
