@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable
 from typing import Any
 
 Progress = Callable[[int, int], None]  # (done, total)
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def html_table(title: str, facts: dict[str, Any]) -> str:
@@ -31,6 +33,16 @@ def ranges_of(numbers: list[int]) -> str:
         else:
             parts.append([number])
     return ", ".join("-".join(str(end) for end in part) for part in parts)
+
+
+def shown(text: str) -> str:
+    """Return a text that a terminal, a page or a figure can show.
+
+    Control characters but tabs and ends of lines, which could command a terminal, and bytes of file
+    names that are not UTF-8 become escapes such as \\x1b.
+    """
+    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", whole)
 
 
 def readable_bytes(n_bytes: float) -> str:

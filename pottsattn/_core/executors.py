@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 from pottsattn._core.interrupts import SIGNALS, signals_blocked
 from pottsattn._core.validate import InputError, check_at_least
 
+LEAST_BOUND = 64  # of the number of processes on any machine; four a core on large ones
 MOST_LOSSES = 3  # workers that one task may take with it
 CONNECT_SECONDS = 10
 
@@ -46,12 +47,15 @@ class LocalProcesses(Executor):
     Parameters
     ----------
     n_workers
-        Number of processes; the cores that this process may use if left out.
+        Number of processes, at most 64 or four a core; the cores that this process may use if left
+        out.
     """
 
     def __init__(self, n_workers: int | None = None) -> None:
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        self.n_workers = check_at_least("n_workers", count if n_workers is None else n_workers, 1)
+        most = max(LEAST_BOUND, 4 * (count or 1))  # every one takes memory of its own
+        n_workers = count if n_workers is None else n_workers
+        self.n_workers = check_at_least("n_workers", n_workers, 1, most)
         self._idle: queue.SimpleQueue[_Worker | None] = queue.SimpleQueue()
         for _ in range(self.n_workers):
             self._idle.put(None)  # a worker that is still to be started

@@ -80,8 +80,10 @@ def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Return those of the named arrays that a .npz archive holds.
+def read_npz(
+    path: str | os.PathLike[str], names: Iterable[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """Return the arrays that a .npz archive holds, or those of them that are named.
 
     Raises
     ------
@@ -91,9 +93,9 @@ def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, ND
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            held = {info.filename: info for info in archive.infolist()}
-            for name in names:
-                if info := held.get(f"{name}.npy"):
+            held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            for name in held if names is None else names:
+                if info := held.get(name):
                     with archive.open(info) as stream:
                         arrays[name] = _read_array(stream, info.file_size, f"{path} ({name})")
     except OSError as error:

@@ -27,7 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pottsattn._core.formats import LAYOUTS
 from pottsattn._core.interrupts import interrupts_wait
+from pottsattn._core.layout import check_layout
 from pottsattn._core.validate import InputError
 from pottsattn._version import __version__
 
@@ -242,7 +244,7 @@ def write_csv(
 ) -> None:
     """Write a CSV file with one header line; NaN is an empty cell, booleans are 0 and 1."""
     with write_whole(path) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
+        with temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(header)
             writer.writerows([_cell(value) for value in row] for row in rows)
@@ -334,19 +336,31 @@ def read_only(path: str | os.PathLike[str]) -> h5py.File:
 
 
 @contextmanager
-def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator[h5py.File]:
+def open_hdf5(
+    path: str | os.PathLike[str], kind: str | None = None, *, any_layout: bool = False
+) -> Iterator[h5py.File]:
     """Give a read-only HDF5 file of this package; `kind` (such as "fit") is checked if given.
+
+    What it holds is laid out as its format says (`pottsattn._core.formats`), unless any layout
+    will do.
 
     Raises
     ------
     InputError
-        As `read_only`, or not ours, or of another kind.
+        As `read_only`, or not ours, of another kind, or with an attribute or data set that is not
+        what it must be, which is named.
     """
     source = Path(path)
     file = read_only(source)
     with file:
         try:
-            _check_format(file, source, kind)
+            layout = LAYOUTS.get(_check_format(file, source, kind), {})
+            try:
+                check_layout(file, {} if any_layout else layout)
+            except InputError as error:
+                raise InputError(
+                    f"cannot read {source}: damaged or incomplete ({error})"
+                ) from error
             yield file
         except InputError as error:
             if str(source) in str(error):
@@ -358,7 +372,8 @@ def open_hdf5(path: str | os.PathLike[str], kind: str | None = None) -> Iterator
             raise InputError(f"cannot read {source}: damaged or incomplete ({reason})") from error
 
 
-def _check_format(file: h5py.File, source: Path, kind: str | None) -> None:
+def _check_format(file: h5py.File, source: Path, kind: str | None) -> str:
+    """Return the kind of a file; InputError if it is not ours, newer or another."""
     found = file.attrs.get("format", None)
     if not isinstance(found, str) or not found.startswith(FORMAT_PREFIX):
         raise InputError(f"cannot read {source}: HDF5, but not written by pottsattn")
@@ -370,6 +385,7 @@ def _check_format(file: h5py.File, source: Path, kind: str | None) -> None:
         )
     if kind is not None and name != kind:
         raise InputError(f"{source} holds {found}, expected {FORMAT_PREFIX}{kind}/1")
+    return name
 
 
 def is_hdf5(path: Path) -> bool:
@@ -380,7 +396,7 @@ def is_hdf5(path: Path) -> bool:
 
 def file_format(path: str | os.PathLike[str]) -> str:
     """Return the kind of a file: such as "sequences", "model", "fit" or "curve"."""
-    with open_hdf5(path) as file:
+    with open_hdf5(path, any_layout=True) as file:
         return str(file.attrs["format"]).removeprefix(FORMAT_PREFIX).partition("/")[0]
 
 
@@ -390,7 +406,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     Attributes (times, command, versions) are outside, so equal numbers give equal hashes.
     """
     digest = hashlib.sha256()
-    with open_hdf5(path) as file:
+    with open_hdf5(path, any_layout=True) as file:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if _is_dataset(item) else None)
         for name in sorted(names):

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numba
 from threadpoolctl import threadpool_limits
 
-from pottsattn._core.validate import check_at_least
+from pottsattn._core.validate import MOST_THREADS, check_at_least
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 def n_threads_or_default(n_threads: int | None) -> int:
     """Return `n_threads`, or the number of cores this process may use."""
     if n_threads is not None:
-        return check_at_least("threads", n_threads, 1)
+        return check_at_least("threads", n_threads, 1, MOST_THREADS)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

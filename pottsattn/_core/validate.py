@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 GAP_POLICIES = ("state", "ignored")
 UNKNOWN_POLICIES = ("drop", "gap", "error")  # for ambiguity codes in alignments
 MAX_STATES = 256  # states are stored as uint8
+MOST_THREADS = 1024
 
 
 class InputError(ValueError):
@@ -47,12 +48,14 @@ def check_finite(name: str, array: NDArray[Any]) -> None:
         raise InputError(f"{name} must be finite, found NaN or infinity")
 
 
-def check_at_least(name: str, value: Any, minimum: int) -> int:
-    """Return `value` as an int that is at least `minimum`."""
+def check_at_least(name: str, value: Any, minimum: int, most: int | None = None) -> int:
+    """Return `value` as an int that is at least `minimum`, and at most `most` if that is given."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < minimum:
         raise InputError(f"{name} must be at least {minimum}, got {value}")
+    if most is not None and value > most:
+        raise InputError(f"{name} must be at most {most}, got {value}")
     return int(value)
 
 

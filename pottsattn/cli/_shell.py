@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pottsattn._core.display import shown
 from pottsattn._core.storage import check_writable, to_json, write_together
 from pottsattn._core.validate import InputError
 
@@ -35,6 +36,7 @@ OTHER_NAMES = {  # of arguments on the command line, beyond n_heads: --heads
     "thin_by": "thin",
 }
 QUOTES = "'\""
+MOST = 2**63 - 1  # of a whole number
 DONE, WRONG_INPUT, NOT_CONVERGED, INTERRUPTED = 0, 1, 3, 130
 
 
@@ -43,12 +45,29 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **options})
+        self.register("type", int, whole_number)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and "--" in arg_strings:  # argparse drops it and finds no value
+            self.error(f"argument {'/'.join(action.option_strings)}: expected a value, got '--'")
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing the usage; `main` prints one line."""
         if message.endswith("expected one argument"):
             message += " (a value that starts with - is written --option=VALUE)"
         raise InputError(f"{message}; see '{self.prog} --help'")
+
+
+def whole_number(text: str) -> int:
+    """Return a whole number that NumPy and torch can hold."""
+    number = int(text)
+    if abs(number) > MOST:
+        raise argparse.ArgumentTypeError(f"expected at most {MOST} (2^63 - 1), got {text[:40]}")
+    return number
+
+
+whole_number.__name__ = "int"  # as argparse calls it where a text is no number
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -206,16 +225,20 @@ def in_options(message: str, parser: argparse.ArgumentParser) -> str:
     return re.sub(pattern, translated, message)
 
 
-def say_source(arguments: argparse.Namespace, dataset: SequenceDataset | SequenceFile) -> None:
-    """Print what reading an alignment did to it, unless the output is JSON."""
-    summary = dataset.origin.get("source", {}).get("summary")
-    if summary and not arguments.json:
-        print(f"{summary}; effective size {dataset.effective_size:.0f}")
+def say(
+    arguments: argparse.Namespace,
+    result: dict[str, Any],
+    text: str,
+    dataset: SequenceDataset | SequenceFile | None = None,
+) -> None:
+    """Print the result: JSON if asked for, otherwise text, after what reading the data did to it.
 
-
-def say(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:
-    """Print the result: JSON if asked for, otherwise text."""
-    print(to_json(result) if arguments.json else text)
+    Nothing is printed before a command has succeeded: an error leaves the standard output empty.
+    """
+    summary = None if dataset is None else dataset.origin.get("source", {}).get("summary")
+    if dataset is not None and summary:
+        text = f"{summary}; effective size {dataset.effective_size:.0f}\n{text}"
+    print(to_json(result) if arguments.json else shown(text))
 
 
 def check_output(path: str, *inputs: str | None) -> None:

@@ -16,7 +16,6 @@ from pottsattn.cli._shell import (
     check_outputs,
     read_data,
     say,
-    say_source,
     write_outputs,
     written_files,
 )
@@ -71,7 +70,6 @@ def add_parser(commands: Any) -> None:
 def _bridge(arguments: argparse.Namespace) -> int:
     check_outputs(arguments, arguments.data)
     dataset = read_data(arguments, arguments.data)
-    say_source(arguments, dataset)
     from pottsattn._core.threads import n_threads_or_default
     from pottsattn.cost.memory import PlannedFit, check_memory
     from pottsattn.studies.bridge.run import MASK_FRACTIONS, bridge
@@ -109,7 +107,7 @@ def _bridge(arguments: argparse.Namespace) -> int:
 
     written = write_outputs(arguments, draw, result.to_csv)
     text = "\n".join([str(result), "", *written_files(written)])
-    say(arguments, {"data": arguments.data, **written, **result.to_dict()}, text)
+    say(arguments, {"data": arguments.data, **written, **result.to_dict()}, text, dataset)
     if result.interrupted:
         return INTERRUPTED
     return DONE if result.converged else NOT_CONVERGED

@@ -23,7 +23,7 @@ from pottsattn.cli._shell import (
     peak_memory_bytes,
     read_data,
     say,
-    say_source,
+    whole_number,
 )
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking, TransformerConfig
 from pottsattn.fitting.methods import (
@@ -162,11 +162,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         _check_heads_auto(arguments)
     check_output(arguments.out, arguments.data, arguments.init, arguments.validation)
     dataset = _read(arguments)
-    leads = worker_rank() in (None, 0)  # of several processes one writes
-    if leads:
-        say_source(arguments, dataset)
     fit = _run(arguments, dataset)
-    if not leads:
+    if worker_rank() not in (None, 0):  # of several processes one writes
         return DONE
     fit.save(arguments.out, seed=arguments.seed)
     if method in TRAINED and not fit.interrupted:
@@ -180,7 +177,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         "peak_memory_bytes": peak_memory_bytes(),
         "summary": dataset.origin.get("source", {}).get("summary"),
     }
-    say(arguments, report, _text(arguments, fit))
+    say(arguments, report, _text(arguments, fit), dataset)
     if fit.interrupted:
         return INTERRUPTED
     return DONE if fit.converged else NOT_CONVERGED
@@ -281,7 +278,7 @@ def _check_rows(arguments: argparse.Namespace, option: str) -> None:
 
 
 def _number_of_heads(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+    return text if text == "auto" else whole_number(text)
 
 
 _number_of_heads.__name__ = "int"  # what the parser calls it in its message

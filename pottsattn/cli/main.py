@@ -9,8 +9,15 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from pottsattn._core.display import shown
 from pottsattn._core.interrupts import hear_signals
-from pottsattn._core.validate import ConvergenceWarning, InputError, did_you_mean
+from pottsattn._core.validate import (
+    MOST_THREADS,
+    ConvergenceWarning,
+    InputError,
+    check_at_least,
+    did_you_mean,
+)
 from pottsattn._version import __version__
 from pottsattn.cli import (
     bridge,
@@ -64,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
     # OpenMP threads that spin while they wait make training many times slower on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.pop("MPLBACKEND", None)  # figures need none, and an unknown one stops Matplotlib
     _secure_streams()
     parser = Parser()
     try:
@@ -152,8 +160,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _limit_threads(n_threads: int) -> None:
-    if n_threads < 1:
-        raise InputError(f"--threads must be at least 1, got {n_threads}")
+    check_at_least("--threads", n_threads, 1, MOST_THREADS)
     # Read by torch and numba when they are first imported, which commands do later.
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
 
@@ -172,7 +179,7 @@ def _forget_reader() -> None:
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"pottsattn: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"pottsattn: warning: {shown(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 def _fail_for_memory(error: Exception) -> int:
@@ -181,5 +188,5 @@ def _fail_for_memory(error: Exception) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"pottsattn: {' '.join(message.split())}", file=sys.stderr)
+    print(f"pottsattn: {shown(' '.join(message.split()))}", file=sys.stderr)
     return WRONG_INPUT

@@ -16,7 +16,6 @@ from pottsattn.cli._shell import (
     check_output,
     read_data,
     say,
-    say_source,
 )
 
 TABLE_SUFFIX = ".csv"
@@ -62,7 +61,6 @@ def _plan(arguments: argparse.Namespace) -> int:
             except InputError as error:
                 raise InputError(f"a plan is written as .csv, or {error}") from error
     dataset = read_data(arguments, arguments.data)
-    say_source(arguments, dataset)
     from pottsattn._core.threads import n_threads_or_default
     from pottsattn.cost.memory import PlannedFit, check_memory
     from pottsattn.studies.plan.run import METHODS, plan
@@ -95,7 +93,12 @@ def _plan(arguments: argparse.Namespace) -> int:
         save_figure(plot_plan(result), out)
         written["figure"] = out
     files = "".join(f"\nwritten: {path}" for path in written.values())
-    say(arguments, {"data": arguments.data, **written, **result.to_dict()}, f"{result}{files}")
+    say(
+        arguments,
+        {"data": arguments.data, **written, **result.to_dict()},
+        f"{result}{files}",
+        dataset,
+    )
     return DONE if result.converged else NOT_CONVERGED
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn.figures.style import BLUE, GRAY, ORANGE, new_figure
+from pottsattn.figures.style import BLUE, GRAY, ORANGE, new_figure, plain
 from pottsattn.spatial.potts_training import PottsAreaTraining
 
 Array = NDArray[np.float64]
@@ -85,7 +85,9 @@ def plot_area_shares(
     for number, (name, steps, of_global, of_local, width) in enumerate(curves):
         for values, color in zip((of_global, of_local), (BLUE, ORANGE), strict=True):
             ax.plot(steps, values, color=color, linestyle=STYLES[number % 4], linewidth=width)
-        ax.plot([], [], color=GRAY, linestyle=STYLES[number % 4], linewidth=width, label=name)
+        ax.plot(
+            [], [], color=GRAY, linestyle=STYLES[number % 4], linewidth=width, label=plain(name)
+        )
     share = next(iter(trainings.values())).share
     for name, chance, color in (
         ("global sites", share.global_chance, BLUE),

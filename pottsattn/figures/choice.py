@@ -31,6 +31,7 @@ from pottsattn.figures.style import (
     METHOD_LABELS,
     METHOD_MARKERS,
     new_figure,
+    plain,
     share_limits,
 )
 from pottsattn.figures.training import plot_histories, plot_history
@@ -190,7 +191,7 @@ def _coupling_figure(fits: Mapping[str, Any], truth: PottsModel) -> Axes:
             raise InputError(f"{path} and the true model are of different sizes")
         if not isinstance(fit, FitResult):
             raise InputError(f"{path}: a transformer has no couplings to lay beside true ones")
-        label = METHOD_LABELS.get(fit.method, fit.method)
+        label = METHOD_LABELS.get(fit.method, plain(fit.method))
         color = str(METHOD_MARKERS.get(fit.method, {}).get("color", BLUE))
         plot_couplings(*coupling_pairs(fit, truth), ax, label=label, color=color)
     share_limits(axes)

@@ -20,6 +20,7 @@ from pottsattn.figures.style import (
     SKY,
     VERMILLION,
     new_figure,
+    plain,
     reference_line,
 )
 from pottsattn.model.couplings import Couplings, zero_sum_projector
@@ -92,7 +93,7 @@ def plot_contact_map(
     ax.set_aspect("equal")
     ax.set_xlabel("column i")
     ax.set_ylabel("column j")
-    ax.set_title(f"{label + ': ' if label else ''}the best {len(first)} pairs", fontsize=10)
+    ax.set_title(f"{plain(label) + ': ' if label else ''}the best {len(first)} pairs", fontsize=10)
     ax.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
     return ax
 
@@ -123,7 +124,7 @@ def plot_precision(
         n_drawn = min(len(precision.curve), 4 * length)
         last = max(last, n_drawn)
         ranks, curve = np.arange(1, n_drawn + 1), precision.curve[:n_drawn]
-        ax.plot(ranks, curve, color=color, linestyle=style, linewidth=1.4, label=name)
+        ax.plot(ranks, curve, color=color, linestyle=style, linewidth=1.4, label=plain(name))
         if errors is not None and name in errors:
             width = errors[name][:n_drawn]
             low, high = (curve - width).clip(0.0), (curve + width).clip(max=1.0)

@@ -11,7 +11,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from pottsattn._core.validate import InputError
-from pottsattn.figures.style import VERMILLION, new_figure
+from pottsattn.figures.style import VERMILLION, new_figure, plain
 from pottsattn.spatial.image_training import ImageAttention
 
 COLOR_TICKS = (0, 1, 2, 5, 10, 20, 50, 100)
@@ -84,7 +84,7 @@ def figure_image_attention(
         name, result = list(results.items())[line]
         plot_image_attention(result, queries[column], ax, highest=highest)
         if column == 0:
-            ax.set_ylabel(name, fontsize=9)
+            ax.set_ylabel(plain(name), fontsize=9)
     figure = axes[0].get_figure(root=True)
     assert figure is not None
     image = axes[0].images[0]

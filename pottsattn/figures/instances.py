@@ -20,6 +20,7 @@ from pottsattn.figures.style import (
     SKY,
     VERMILLION,
     new_figure,
+    plain,
     reference_line,
 )
 from pottsattn.instances.result import InstanceRun
@@ -386,7 +387,7 @@ def _check_same_source(runs: Sequence[InstanceRun]) -> None:
 
 def _title(run: InstanceRun) -> str:
     loss, _, masks, ratio = _curve_of(run)
-    return f"{run.source}: {LOSS_NAMES[loss]}, {_masks(masks, ratio)}"
+    return f"{plain(run.source)}: {LOSS_NAMES[loss]}, {_masks(masks, ratio)}"
 
 
 def _class_colors(number: int) -> list[Any]:

@@ -7,6 +7,7 @@ safe for color-blind readers; every method also has its own marker and line styl
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pottsattn._core.display import shown
 from pottsattn._core.storage import write_whole
 from pottsattn._core.validate import InputError
 
@@ -72,8 +74,15 @@ def save_figure(ax: Axes, path: str | os.PathLike[str]) -> None:
     suffix = check_figure_path(path)
     figure = ax.get_figure(root=True)
     assert figure is not None
+    drawn = io.BytesIO()  # on a full disk Matplotlib's own files raise more than OSError
     with write_whole(path) as temporary:
-        figure.savefig(temporary, format=suffix[1:], dpi=160)
+        figure.savefig(drawn, format=suffix[1:], dpi=160)
+        temporary.write_bytes(drawn.getbuffer())
+
+
+def plain(name: str) -> str:
+    r"""Return a name as text of a figure: $ would begin a formula, a first _ hide it in legends."""
+    return (" " if name.startswith("_") else "") + shown(name).replace("$", r"\$")
 
 
 def check_figure_path(path: str | os.PathLike[str]) -> str:

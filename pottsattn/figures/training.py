@@ -16,6 +16,7 @@ from pottsattn.figures.style import (
     SKY,
     VERMILLION,
     new_figure,
+    plain,
     reference_line,
 )
 from pottsattn.fitting.record import History
@@ -55,7 +56,7 @@ def plot_history(
             history.epochs, history.validation_loss, color=VERMILLION, linestyle="--", label="test"
         )
     for name, value in (references or {}).items():
-        reference_line(ax, value, name, side="left")  # where the curves are still far above
+        reference_line(ax, value, plain(name), side="left")  # where the curves are still far above
     ax.set_xscale("symlog", linthresh=1.0, subs=range(2, 10))
     ax.set_xlim(left=0.0)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -89,10 +90,10 @@ def plot_histories(
             linestyle="-" if is_held_out else "--",
             marker=".",
             markersize=4,
-            label=name,
+            label=plain(name),
         )
     for name, value in (references or {}).items():
-        reference_line(ax, value, name, side="left")
+        reference_line(ax, value, plain(name), side="left")
     ax.set_xscale("symlog", linthresh=1.0, subs=range(2, 10))
     ax.set_xlim(left=0.0)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -146,12 +146,10 @@ def read_data(
     if source.is_dir():
         images, labels = _read_folder(source, image_size)
         return _split(source.name, *_cut(images, patch_size), labels, None, rng)
-    arrays = read_npz(source, (*ARRAYS, "labels"))
+    arrays = read_npz(source)
     given = [name for name in ARRAYS if name in arrays]
     if len(given) != 1:
-        raise InputError(
-            f"{path} must hold one of {', '.join(ARRAYS)}, found {given or 'none of them'}"
-        )
+        raise InputError(f"{path} must hold one of {', '.join(ARRAYS)}, found {sorted(arrays)}")
     values, labels = arrays[given[0]], arrays.get("labels")
     if given[0] == "images":
         return _split(source.name, *_cut(values, patch_size), labels, None, rng)

@@ -247,12 +247,15 @@ class PottsModel:
         group = file["model"]
         fields, couplings = read_couplings(group)
         scale = group.attrs.get("coupling_scale")
-        return cls(
-            fields,
-            couplings,
-            ensemble=str(group.attrs.get("ensemble", "")),
-            coupling_scale=None if scale is None else float(scale),
-        )
+        try:
+            return cls(
+                fields,
+                couplings,
+                ensemble=str(group.attrs.get("ensemble", "")),
+                coupling_scale=None if scale is None else float(scale),
+            )
+        except InputError as error:
+            raise InputError(f"{', '.join(group)} of {group.name}: {error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> PottsModel:
@@ -340,6 +343,8 @@ def read_couplings(group: h5py.Group) -> tuple[Array, Couplings]:
     fields = read("fields", length, n_states)
     if "couplings" in group:
         return fields, Couplings(dense=read("couplings", length, length, n_states, n_states))
+    if "edges" not in group and "interactions" not in group:
+        raise InputError("couplings are missing, and so are interactions and edges")
     n_heads = len(group["strengths" if "edges" in group else "interactions"])
     color_similarity = read("color_similarity", n_heads, n_states, n_states)
     if "edges" in group:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
+from pottsattn._core.display import shown
 from pottsattn._core.storage import write_whole
 
 STYLE = """
@@ -82,7 +83,7 @@ def write_page(
 </html>
 """
     with write_whole(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(shown(page), encoding="utf-8")
 
 
 def _section(section: Section) -> str:

@@ -21,6 +21,7 @@ from pottsattn._core.verdict import stated
 from pottsattn.theory.ensemble import PhaseZone
 from pottsattn.theory.readout import mean_confidence
 
+MOST_OVERLAP = 200.0  # of m over sqrt(q), which is of the order of the coupling scale
 NEW_COLUMNS = ("loss_error",)  # absent in files of version 0.1
 
 
@@ -115,7 +116,12 @@ class LearningCurve:
         """Mean probability of the most probable color."""
         points = zip(self.m.tolist(), self.q.tolist(), strict=True)
         return np.array(
-            [mean_confidence(self.n_states, m, q) if q > 0.0 else np.nan for m, q in points]
+            [
+                mean_confidence(self.n_states, m, q)
+                if 0.0 < q < np.inf and 0.0 <= m < MOST_OVERLAP * np.sqrt(q)
+                else np.nan
+                for m, q in points
+            ]
         )
 
     @property

@@ -95,9 +95,11 @@ class NetworkFit(FitRecord):
             record = cls._read_record(file)
             if record["method"] != "transformer":
                 raise InputError(f"a fit by {record['method']}, expected a transformer")
-            parameters = {name: item[()] for name, item in file["network"].items()}
-            for name, array in parameters.items():
-                check_finite(f"network/{name}", array)
+            parameters = {}
+            for name, item in file["network"].items():
+                with np.errstate(over="ignore"):
+                    parameters[name] = np.asarray(item[()], np.float32)
+                check_finite(f"network/{name}", parameters[name])
             architecture = json.loads(file.attrs["architecture"])
             fit = cls(architecture=architecture, parameters=parameters, **record)
             _ = fit.network  # its arrays must be those of its architecture

@@ -200,6 +200,8 @@ class SweepTable:
 
 def _column(file: h5py.File, name: str, n_rows: int) -> list[Any]:
     """Return a column; what files before version 0.2 lack is an attribute, or the same for all."""
+    from h5py import check_string_dtype
+
     group = file["points"]
     if name == "seconds" and name in group.attrs:
         return list(np.asarray(group.attrs[name]).tolist())
@@ -209,8 +211,8 @@ def _column(file: h5py.File, name: str, n_rows: int) -> list[Any]:
         absent = {"realized_scale": np.nan, "sample_converged": True, **dict.fromkeys(UNMASKED)}
         return [absent[name]] * n_rows
     dataset = group[name]
-    values = dataset.asstr()[()] if dataset.dtype.kind == "O" else dataset[()]
-    column = list(values.tolist())
+    is_text = check_string_dtype(dataset.dtype) is not None
+    column = list((dataset.asstr() if is_text else dataset)[()].tolist())
     if name not in UNMASKED:
         return column
     return [None if value in ("", 0) or value != value else value for value in column]

@@ -204,11 +204,11 @@ DATA_FAULTS = {
     "curve.h5": "holds pottsattn.curve/1",
     "newer.h5": "update pottsattn",
     "too-few-states.h5": r"states 0\.\.1 \(n_states = 2\), found 0\.\.2",
-    "no-states.h5": "incomplete .*'n_states'",
+    "no-states.h5": "incomplete .*n_states is missing",
     "list-of-states.h5": "damaged or incomplete",
     "no-sequences.h5": "damaged or incomplete",
     "nan-model.h5": "must be finite",
-    "odd-model.h5": r"color_similarity has shape \(1, 3, 3\), expected \(2, 3, 3\)",
+    "odd-model.h5": r"color_similarity must be .*\(H = 2 of .* of shape \(1, 3, 3\)",
     "floats.npy": "array of integers .* dtype float64",
     "pickle.npy": r"not a \.npy file of numbers",
     "archive.npy": "an archive",
@@ -357,13 +357,16 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         ("sample --model nan-model.h5 --sequences 5 --out out.h5", "nan-model.h5: .*finite"),
         (
             "sample --model odd-fit.h5 --sequences 5 --out out.h5",
-            "odd-fit.h5: color_similarity has shape",
+            "odd-fit.h5: .*fields must be .* found float64 of shape \\(8, 4\\)",
         ),
         # more than any memory holds
         (f"{SAMPLE} --length 1000000000", "not enough memory: .*; use fewer"),
-        (f"{SAMPLE} --length 10000000000000000000000", "not enough memory: .*; use fewer"),
+        (f"{SAMPLE} --length 10000000000000000000000", "--length: expected at most 9223372036854"),
         (f"{SAMPLE} --sequences 10000000000000000", "out.h5: .* GB are free; use fewer sequences"),
-        (f"{SAMPLE} --sequences 100000000000000000000000", "GB are free; use fewer sequences"),
+        (
+            f"{SAMPLE} --sequences 100000000000000000000000",
+            "--sequences: expected at most 92233720",
+        ),
         # theory
         (THEORY, "theory needs --ridge X, or --optimum ridge or mask-fraction"),
         (f"{THEORY} --ridge 0.1 --optimum ridge", "either --ridge or --optimum"),

@@ -278,8 +278,9 @@ def test_only_sequence_files_are_read(tmp_path, tiny_model):
 @pytest.mark.parametrize(
     ("sequences", "text"),
     [
-        (np.zeros((4, 3), dtype=np.int64), r"uint8 of shape .* got int64"),
-        (np.zeros(4, dtype=np.uint8), r"got uint8 of shape \(4,\)"),
+        (np.zeros((4, 12), dtype=np.int64), r"uint8 of shape .* got int64"),
+        (np.zeros((4, 3), dtype=np.uint8), r"\(M, L\) \(.*L = 12 of attribute columns\), found"),
+        (np.zeros(4, dtype=np.uint8), r"sequences must be .* found uint8 of shape \(4,\)"),
         (None, "damaged or incomplete"),
     ],
 )

@@ -191,8 +191,8 @@ def test_figures_are_saved_by_their_ending(tmp_path, name, start):
 def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch, error, expected):
     ax = new_figure()[0]
 
-    def fail(path, **_):
-        path.write_bytes(b"half")
+    def fail(drawn, **_):
+        drawn.write(b"half")
         raise error
 
     monkeypatch.setattr(ax.figure, "savefig", fail)
