@@ -5,8 +5,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
 
+import numpy as np
+
+LONGEST = 400  # characters of a representation
+Result = TypeVar("Result")
 Progress = Callable[[int, int], None]  # (done, total)
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -43,6 +48,33 @@ def shown(text: str) -> str:
     """
     whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", whole)
+
+
+def one_line(kind: type[Result]) -> type[Result]:
+    """Give a dataclass a representation of one line: arrays by their shapes, long values cut."""
+    kind.__repr__ = _in_one_line  # type: ignore[method-assign]
+    return kind
+
+
+def _in_one_line(self: Any) -> str:
+    parts = (f"{item.name}={_brief(getattr(self, item.name))}" for item in fields(self))
+    return _cut(f"{type(self).__name__}({', '.join(parts)})", LONGEST)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}"
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.6g}"
+    if isinstance(value, (tuple, list, dict)) and len(value) > 3:
+        return f"<{len(value)} entries>"
+    if is_dataclass(value) and not isinstance(value, type):
+        return f"<{type(value).__name__}>"
+    return _cut(" ".join(repr(value).split()), 40)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 4]}...{text[-1]}"
 
 
 def readable_bytes(n_bytes: float) -> str:

@@ -139,6 +139,11 @@ def check_n_states(n_states: Any) -> int:
 def check_sequences(sequences: ArrayLike, n_states: int) -> NDArray[np.uint8]:
     """Return sequences as a contiguous uint8 array (n_sequences, length), states 0..n_states-1."""
     array = np.asarray(sequences)
+    if array.ndim == 1 and array.dtype.kind in "iu":
+        raise InputError(
+            "sequences must be a 2-d array of integers (n_sequences, length), got one sequence of "
+            f"length {len(array)}: give [sequence]"
+        )
     if array.ndim != 2 or array.dtype.kind not in "iu":
         raise InputError(
             "sequences must be a 2-d array of integers (n_sequences, length), "

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import write_csv
-from pottsattn._core.validate import InputError
+from pottsattn._core.validate import InputError, check_kind
 from pottsattn._core.verdict import stated
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sites import on_sites_of
@@ -56,6 +57,7 @@ class FitComparison:
     difference_error: float = math.nan
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Several fits on the same test data."""
@@ -132,11 +134,19 @@ def compare(
 
     Raises
     ------
+    TypeError
+        Objects of other kinds.
     InputError
         A fit, the test data and the truth are of different sizes or on different columns, or a fit
         is not finite.
     """
+    check_kind("fits", fits, Mapping, "give fits by name, {name: fit}")
+    for name, fit in fits.items():
+        check_kind(f"fits[{name!r}]", fit, (FitResult, NetworkFit), "give what `load` returns")
+    check_kind("test", test, SequenceDataset, "of a SequenceFile give `file.dataset()`")
     truth = test.model if truth is None else truth
+    if truth is not None:
+        check_kind("truth", truth, PottsModel, "of a fit give `fit.to_model()`")
     tests = _on_their_columns(fits, test)
     bayes_loss = math.nan
     if truth is not None:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.display import Progress
+from pottsattn._core.display import Progress, one_line
 from pottsattn._core.validate import (
     ConvergenceWarning,
     check_at_least,
@@ -39,6 +39,7 @@ from pottsattn.fitting.selection.refitting import refit
 Array = NDArray[np.float64]
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class PrecisionErrors:
     """Precisions of refits to bootstrap samples, and their standard deviations."""
@@ -64,6 +65,7 @@ class PrecisionErrors:
         }
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class NullScores:
     """Scores of fits to columns without correlations."""

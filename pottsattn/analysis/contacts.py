@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError, check_at_least, check_positive
 from pottsattn.fitting.result import FitResult
@@ -22,6 +23,7 @@ from pottsattn.model.couplings import average_product_correction, frobenius_scor
 Array = NDArray[np.float64]
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Precision:
     """How many of the best-ranked pairs are contacts; NaN where there are too few pairs."""
@@ -42,6 +44,7 @@ class Precision:
         }
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class ContactRanking:
     """Pairs of columns, best first. `first` < `second` are original column numbers."""

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
@@ -46,6 +47,7 @@ class Agreement:
         return vars(self).copy()
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class MomentComparison:
     """Frequencies and connected correlations of two data sets, the first the reference."""

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError, check_sequences
 from pottsattn.data.alignment.placing import Sites
@@ -37,6 +38,7 @@ Array = NDArray[np.float64]
 N_SHOWN = 5  # mutations at either end, in words
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class SequenceScores:
     """Scores of sequences, nats; the exponents of a transformer are NaN: it has no energy."""
@@ -66,6 +68,7 @@ class SequenceScores:
         write_csv(path, ["number", "name", "exponent", "pseudo_log_likelihood"], self.rows())
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class MutationScan:
     """Changes of both scores by every single mutation, nats; 0 for the state of the wild type."""

@@ -63,7 +63,7 @@ def whole_number(text: str) -> int:
     """Return a whole number that NumPy and torch can hold."""
     number = int(text)
     if abs(number) > MOST:
-        raise argparse.ArgumentTypeError(f"expected at most {MOST} (2^63 - 1), got {text[:40]}")
+        raise argparse.ArgumentTypeError(f"must be at most {MOST} (2^63 - 1), got {text[:40]}")
     return number
 
 

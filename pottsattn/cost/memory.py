@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from pottsattn._core.display import readable_bytes
+from pottsattn._core.display import one_line, readable_bytes
 from pottsattn._core.machine import available_memory
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_n_states
 from pottsattn.data.alignment.identity import weighting_bytes
@@ -141,6 +141,7 @@ class Stage:
     working_bytes: int = 0
 
 
+@one_line
 @dataclass(frozen=True)
 class MemoryPlan:
     """The stages of a fit, in their order.

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from pottsattn._core.display import readable_seconds, two_digits
+from pottsattn._core.display import one_line, readable_seconds, two_digits
 from pottsattn._core.validate import ConvergenceWarning
 from pottsattn.cost.memory import PlannedFit
 from pottsattn.data.alignment.identity import sequence_weights
@@ -48,6 +48,7 @@ PENALTY, NEVER = 0.01, 1e-300  # a step takes one evaluation; no gap is as small
 COMPARED, MOST_COMPARED = 3000, 1000  # sequences and sites
 
 
+@one_line
 @dataclass(frozen=True)
 class RunTime:
     """The time of a fit.

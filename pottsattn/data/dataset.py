@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance
 from pottsattn._core.validate import (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False, repr=False)
 class SequenceDataset(WeightedSequences):
     """Sequences of integer states with what is needed to interpret them.
+
+    Its `len` is the number of sequences; iteration gives them one by one, `np.asarray` all of them.
 
     Parameters
     ----------
@@ -313,6 +316,15 @@ class SequenceDataset(WeightedSequences):
                 origin=origin,
                 numbering=Numbering.from_attributes(file.attrs),
             )
+
+    def __len__(self) -> int:
+        return self.n_sequences
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return iter(self.sequences)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.sequences, dtype, copy=copy)
 
     def __repr__(self) -> str:
         size = f"n_sequences={self.n_sequences}, length={self.length}, n_states={self.n_states}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from pottsattn._core.storage import open_hdf5, read_only
 from pottsattn._core.validate import InputError, check_at_least, check_weights
@@ -115,6 +115,11 @@ class SequenceFile(WeightedSequences):
 
     def __len__(self) -> int:
         return self.n_sequences
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("sequences of a file cannot be an array without a copy")
+        return self[:].astype(np.uint8 if dtype is None else dtype, copy=False)
 
     def __getitem__(self, index: int | slice | ArrayLike) -> NDArray[np.uint8]:
         if isinstance(index, slice):

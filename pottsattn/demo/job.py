@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pottsattn._core.display import Progress
+from pottsattn._core.display import Progress, one_line
 from pottsattn._core.storage import write_together
 from pottsattn._core.threads import n_threads_or_default, run_in_threads
 from pottsattn._core.validate import InputError, check_at_least
@@ -63,6 +63,7 @@ class Settings:
             raise InputError(f"alphas must be among {CURVE_ALPHAS}")
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Example:
     """The largest training set of the first instance, at the given ridge, with its three fits.
@@ -82,6 +83,7 @@ class Example:
     random: FitResult
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class DemoResult:
     """Everything the demo computed."""

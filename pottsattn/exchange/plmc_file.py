@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import write_whole
 from pottsattn._core.validate import InputError
 from pottsattn.data.dataset import SequenceDataset
@@ -41,6 +42,7 @@ HEAD = np.dtype([(name, INTEGER) for name in COUNTS] + [(name, REAL) for name in
 PLAIN_LETTERS = string.digits + string.ascii_letters  # for states that have no letters
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class PlmcFile:
     """What a parameter file of plmc holds but for the pair frequencies."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.display import html_table
+from pottsattn._core.display import html_table, one_line
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError
 from pottsattn._core.verdict import stated
@@ -38,6 +38,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class History:
     """Losses along a training, nats per masked site; NaN where not measured."""

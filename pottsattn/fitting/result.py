@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance
 from pottsattn._core.validate import InputError, check_sequences
 from pottsattn.fitting.methods import SOLVED
@@ -22,6 +23,7 @@ from pottsattn.model.potts import PottsModel, log_softmax, read_couplings, write
 Array = NDArray[np.float64]
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class CouplingErrors:
     """Standard errors of the parameters of a fit (`pottsattn.fitting.selection.standard_errors`).

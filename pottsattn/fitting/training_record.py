@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sequence_file import SequenceFile
 
@@ -25,6 +26,7 @@ BLOCK_ROWS = 1 << 14
 GROUP = "training"
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class TrainingRecord:
     """The training data of a fit, as hashes.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.foreign import read_npz
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_generator
 from pottsattn.data.images import digits, read_images, to_patches
@@ -21,6 +22,7 @@ ARRAYS = ("sequences", "images", "patches")
 Rng = np.random.Generator | int | None
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class InstanceData:
     """What an encoder is trained on and judged by.

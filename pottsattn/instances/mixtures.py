@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 
+from pottsattn._core.display import one_line
 from pottsattn._core.validate import (
     InputError,
     check_at_least,
@@ -46,6 +47,7 @@ MOST_CHAINS = 4096  # per class at once; more sequences are kept 20 sweeps apart
 THIN_BY = 20
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class LabeledSequences:
     """Sequences with the class each was drawn from, in random order."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.display import html_table
+from pottsattn._core.display import html_table, one_line
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, to_json, write_csv
 from pottsattn._core.validate import InputError
 from pottsattn._core.verdict import stated
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 UNKNOWN = -1  # stored in the place of a label
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class EncoderHistory:
     """Along a training: loss of the batches since the last entry, spread of the judged encoder."""

@@ -20,12 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn.model.graph import NeighborLists
 
 Array = NDArray[np.float64]
 LOGITS_BLOCK = 1 << 22  # numbers per block of sequences: 32 MB of float64 work space
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Couplings:
     """J_ij(a, b) in whichever form it is held: `dense`, or `interactions` and `color_similarity`.
@@ -83,6 +85,24 @@ class Couplings:
         if isinstance(interactions, NeighborLists):
             return interactions
         return NeighborLists.from_dense(interactions)
+
+    def equals(self, other: Couplings) -> bool:
+        """Return whether others are of the same form, dense or factored, and hold the same numbers.
+
+        Interactions may be an array here and neighbor lists there.
+        """
+        if self.dense is not None or other.dense is not None:
+            both = self.dense is not None and other.dense is not None
+            return both and np.array_equal(self.dense, other.dense)  # type: ignore[arg-type]
+        (_, own_colors), (_, other_colors) = self._held(), other._held()
+        if self.length != other.length or not np.array_equal(own_colors, other_colors):
+            return False
+        own, others = self.neighbor_lists(), other.neighbor_lists()
+        return (
+            np.array_equal(own.starts, others.starts)
+            and np.array_equal(own.neighbors, others.neighbors)
+            and np.array_equal(own.interactions, others.interactions)
+        )
 
     def _held(self) -> tuple[Array | NeighborLists, Array]:
         if self.interactions is None or self.color_similarity is None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from pottsattn._core.display import one_line
 from pottsattn._core.validate import (
     InputError,
     check_at_least,
@@ -28,6 +29,7 @@ MAX_ENUMERATED = 1_000_000
 MAX_ROW_STATES = 4096  # the transfer matrix of a lattice then takes 128 MB
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Enumeration:
     """Every state of a small model with its probability."""
@@ -61,6 +63,7 @@ class Enumeration:
         return self.probabilities @ self._one_hot()
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class ChainSolution:
     """An open chain solved by transfer matrices."""

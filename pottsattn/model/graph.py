@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.foreign import text_lines
 from pottsattn._core.validate import InputError, check_at_least
 
@@ -24,6 +25,7 @@ PAIRS_BLOCK = 1 << 20  # pairs times sequences looked up at once: 8 MB of indice
 MAX_SITE = 2**31 - 1  # of a file: a slip of the pen must not ask for all memory there is
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class NeighborLists:
     """The interactions of every site with its neighbors, for all heads together.

@@ -271,6 +271,18 @@ class PottsModel:
                 raise InputError(f"{path} ({file_format(path)}) holds no model")
             return cls.read(file)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PottsModel):
+            return NotImplemented
+        return (
+            (self.ensemble, self.coupling_scale) == (other.ensemble, other.coupling_scale)
+            and np.array_equal(self.fields, other.fields)
+            and self.couplings.equals(other.couplings)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.length, self.n_states, self.ensemble, self.coupling_scale))
+
     def __repr__(self) -> str:
         form = "dense"
         if self.couplings.is_factored:

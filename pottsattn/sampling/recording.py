@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.partial import PartialFile
 from pottsattn._core.storage import check_writable, create_hdf5
 from pottsattn._core.threads import run_in_threads
@@ -32,6 +33,7 @@ PATIENCE = 1.0  # seconds between records, at least
 Arrays = dict[str, NDArray[Any]]
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Traces:
     """Observables of some chains after every round.

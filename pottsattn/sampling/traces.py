@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import open_hdf5
 from pottsattn._core.validate import InputError
 from pottsattn.sampling.agreement import MIN_SAMPLES
@@ -19,6 +20,7 @@ MOST_CHAINS = 64
 MOST_VALUES = 1 << 20  # per observable
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Autocorrelation:
     """The autocorrelation function of an observable, and how its sum is cut.

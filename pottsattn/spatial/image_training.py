@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pottsattn._core.checkpoint import CheckpointLike
-from pottsattn._core.display import Progress
+from pottsattn._core.display import Progress, one_line
 from pottsattn._core.validate import InputError, check_generator
 from pottsattn._core.verdict import interrupted_at, judge_losses
 from pottsattn.data.images import to_patches
@@ -47,6 +47,7 @@ TEST_SHARE = 0.3
 TEST_BATCH = 256
 
 
+@one_line
 @dataclass(frozen=True)
 class ImageAttention:
     """What one layer has learned from images; test images and fresh masks judge it.

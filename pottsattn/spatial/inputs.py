@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.validate import InputError, check_nonnegative, check_positive
 from pottsattn.spatial.areas import PatchAreas
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class PatchBatch:
     """Masked inputs.

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pottsattn._core.display import one_line
 from pottsattn._core.validate import InputError, check_at_least, check_choice, check_positive
 from pottsattn.spatial.recipe import QUERIES
 
@@ -168,6 +169,7 @@ def draw_visible(
     return draws.argsort(dim=1).argsort(dim=1) >= n_masked
 
 
+@one_line
 @dataclass(frozen=True)
 class SyntheticEmbeddings:
     """Orthonormal features and positions of spatially structured data.

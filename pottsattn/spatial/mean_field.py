@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
+from pottsattn._core.display import one_line
 from pottsattn.spatial.inputs import InputLaw
 from pottsattn.spatial.kernels_area_attention import position_weights
 from pottsattn.spatial.objectives import AreaLayer
@@ -26,6 +27,7 @@ N_COUNTS = 3
 Floats = NDArray[np.float64]
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class MeanField:
     """The law of the inputs, averaged.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn.spatial.areas import PatchAreas
 from pottsattn.spatial.inputs import PatchBatch
 from pottsattn.spatial.kernels_area_attention import (
@@ -29,6 +30,7 @@ Floats = NDArray[np.float64]
 ALL = slice(None)
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class AreaLayer:
     """The trained correlations of one softmax-attention layer.

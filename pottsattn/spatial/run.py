@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.display import html_table
+from pottsattn._core.display import html_table, one_line
 from pottsattn._core.storage import create_hdf5, open_hdf5, provenance, write_csv
 from pottsattn._core.verdict import (
     Verdict,
@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 NAMES = {"n_steps": "max_steps", "mask_ratio": "mask_fraction"}  # in older files, and now
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class SpatialHistory:
     """Traces of a training, one entry per recorded step; see `AttentionMeasures`, `Correlations`.
@@ -83,6 +84,7 @@ class PhaseTimes:
     global_attends_own: float
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class AttentionMaps:
     """Mean attention of chosen queries of cluster 0 to every patch, during training.

@@ -26,6 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.validate import InputError, check_at_least, check_nonnegative
 
 LOG_STEP = 0.22  # of log u; the error is some 100 exp(-pi^2 / step), below rounding
@@ -119,6 +120,7 @@ def check_paramagnetic(n_states: int, coupling_scale: float) -> float:
     return scale
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """A discrete spectrum: < f(x) > = sum(weights * f(values)), both of shape (n_modes,)."""
@@ -127,6 +129,7 @@ class Spectrum:
     weights: NDArray[np.float64]
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Semicircle:
     """Eigenvalues a of A / J on [-2, 2], by their distances to the ends; all of shape (n_modes,).

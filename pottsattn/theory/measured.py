@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pottsattn._core.display import Progress
+from pottsattn._core.display import Progress, one_line
 from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import (
     ConvergenceWarning,
@@ -52,6 +52,7 @@ Array = NDArray[np.float64]
 COLUMNS = ("alpha", "ridge", "test_loss", "bayes_loss", "train_loss", "coupling_error", "accuracy")
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class MeasuredSite:
     """What instance mode knows of one site.

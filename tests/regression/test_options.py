@@ -14,12 +14,12 @@ from pottsattn.cli import main
 
 SAMPLE = "sample --states 3 --coupling-scale 1 --sequences 5 --out new.h5"
 CASES = [
-    (f"{SAMPLE} --length {10**30}", "--length: expected at most 9223372036854775807"),
-    (f"{SAMPLE} --length -{10**30}", "--length: expected at most 9223372036854775807"),
-    (f"{SAMPLE} --length 8 --ensemble lattice-2d --seed {2**63}", "--seed: expected at most"),
+    (f"{SAMPLE} --length {10**30}", "--length: must be at most 9223372036854775807"),
+    (f"{SAMPLE} --length -{10**30}", "--length: must be at most 9223372036854775807"),
+    (f"{SAMPLE} --length 8 --ensemble lattice-2d --seed {2**63}", "--seed: must be at most"),
     (f"fit data.h5 --method attention --head-dimension {2**63} --out new.h5", "--head-dimension"),
-    (f"fit data.h5 --method factored --heads {2**64} --out new.h5", "--heads: expected at most"),
-    (f"instances --width {2**63} --steps 1 --out new.h5", "--width: expected at most"),
+    (f"fit data.h5 --method factored --heads {2**64} --out new.h5", "--heads: must be at most"),
+    (f"instances --width {2**63} --steps 1 --out new.h5", "--width: must be at most"),
     ("info data.h5 --seed=--", "--seed: expected a value, got '--'"),
     ("info data.h5 --threads 1000000000", "--threads must be at most 1024"),
     ("fit data.h5 --method plm --couplings-l2=-- --out new.h5", "--couplings-l2: expected a value"),

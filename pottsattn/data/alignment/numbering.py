@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pottsattn._core.display import ranges_of
+from pottsattn._core.display import one_line, ranges_of
 from pottsattn._core.validate import InputError
 
 MOST_COLUMNS = 1 << 22  # of a file that says so itself
 MOST_RESIDUES = 10**9
 
 
+@one_line
 @dataclass(frozen=True)
 class Numbering:
     """What the numbers of columns mean.

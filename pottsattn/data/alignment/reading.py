@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.validate import (
     UNKNOWN_POLICIES,
     InputError,
@@ -32,6 +33,7 @@ UNKNOWN = 255  # no letter of the alphabet
 ROWS_AT_ONCE = 1024
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class Alignment:
     """Sequences read from a file, with what was done to them."""

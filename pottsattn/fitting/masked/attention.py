@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from pottsattn._core.validate import InputError, check_array, check_at_least
+from pottsattn.fitting.masked.batches import check_batch
 from pottsattn.fitting.masked.settings import AttentionConfig
 from pottsattn.model.couplings import Couplings
 
@@ -209,7 +210,13 @@ class FactoredAttention(nn.Module):
         mask : bool tensor, shape (n_sequences, length), optional
             Sites whose embedding is zero in every context. Without it every site is predicted with
             that site alone masked.
+
+        Raises
+        ------
+        TypeError, InputError
+            Tensors of other types or shapes.
         """
+        check_batch(sequences, mask, self.length)
         n_sequences, length = sequences.shape
         n_heads, n_states = self.n_heads, self.n_states
         # States come first in memory: reductions over few states are slow side by side, and the

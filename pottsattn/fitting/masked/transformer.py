@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pottsattn._core.validate import InputError, check_at_least
+from pottsattn.fitting.masked.batches import check_batch
 from pottsattn.fitting.masked.settings import TransformerConfig
 
 # Standard deviation of embeddings at the start. With 1, training stays several times longer on its
@@ -161,10 +162,10 @@ class MaskedTransformer(nn.Module):
             predict. Without it every site is predicted with that site alone masked, in `length`
             passes.
         """
+        check_batch(sequences, mask, int(self._architecture["length"]))
         if mask is None:
             sites = torch.arange(self._architecture["length"], device=sequences.device)
             return self.predict(sequences, sites.expand(len(sequences), -1))
-        self._check_length(sequences)
         return self.readout(self._encode(sequences, mask, None))
 
     def predict(self, sequences: Tensor, sites: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import to_json, write_csv
 from pottsattn._core.verdict import stated
 
@@ -47,6 +48,7 @@ class PlanPoint:
     best_loss: float
 
 
+@one_line
 @dataclass(frozen=True)
 class MethodPlan:
     """The plan of one method.

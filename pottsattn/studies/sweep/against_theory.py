@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pottsattn._core.display import one_line
 from pottsattn._core.validate import ConvergenceWarning, InputError, check_choice
 from pottsattn.studies.sweep.table import OBSERVABLES, SweepPoint, SweepRow, SweepTable
 from pottsattn.studies.sweep.tasks import ESTIMATOR_OF
@@ -58,6 +59,7 @@ class Deviation:
         return {**asdict(self.point), **numbers}
 
 
+@one_line
 @dataclass(frozen=True)
 class FiniteSizeFit:
     """Deviations of one point at several lengths, d = slope / L by weighted least squares.

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.storage import to_json, write_csv
 from pottsattn._core.validate import (
     ConvergenceWarning,
@@ -152,6 +153,7 @@ PER_ALPHA = PER_ALPHA[PER_ALPHA.index("alpha") : PER_ALPHA.index("message")]
 COLUMNS = tuple(name for name in PER_ALPHA if name not in MATRIX_COLUMNS)
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class SpanLimit:
     """What a span of color matrices reaches as alpha grows.

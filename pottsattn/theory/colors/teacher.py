@@ -29,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pottsattn._core.display import one_line
 from pottsattn._core.validate import InputError, check_array, check_nonnegative
 from pottsattn.theory.colors.fields import MAX_COLORS, zero_sum_directions
 from pottsattn.theory.ensemble import PhaseZone, semicircle
@@ -78,6 +79,7 @@ def check_similarity(name: str, similarity: ArrayLike) -> Array:
     return zero_sum
 
 
+@one_line
 @dataclass(frozen=True, eq=False)
 class ColorSpectrum:
     """The covariance of the inputs, one matrix in color space per mode of A.

@@ -361,11 +361,11 @@ def test_faulty_data_are_refused_by_name(refuse, name):
         ),
         # more than any memory holds
         (f"{SAMPLE} --length 1000000000", "not enough memory: .*; use fewer"),
-        (f"{SAMPLE} --length 10000000000000000000000", "--length: expected at most 9223372036854"),
+        (f"{SAMPLE} --length 10000000000000000000000", "--length: must be at most 9223372036854"),
         (f"{SAMPLE} --sequences 10000000000000000", "out.h5: .* GB are free; use fewer sequences"),
         (
             f"{SAMPLE} --sequences 100000000000000000000000",
-            "--sequences: expected at most 92233720",
+            "--sequences: must be at most 92233720",
         ),
         # theory
         (THEORY, "theory needs --ridge X, or --optimum ridge or mask-fraction"),
