@@ -60,7 +60,11 @@ class _Hearing:
         if not isinstance(unraisable.exc_value, KeyboardInterrupt):
             self.hook(unraisable)
             return
-        self.raised_at = None
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Raise once more what has ended nothing."""
+        self.raised_at, self.is_understood = None, False
         self.repeat(signal.SIGINT)
 
     def end(self) -> None:
@@ -110,6 +114,12 @@ def understood() -> None:
     """
     if _hearing is not None:
         _hearing.is_understood = True
+
+
+def came_too_late() -> None:
+    """Say that an interrupt found nothing left to end: what follows in the command is ended."""
+    if _hearing is not None:
+        _hearing.start_again()
 
 
 @contextmanager

@@ -215,7 +215,10 @@ def _sample(settings: Settings, seed: int, n_threads: int | None) -> SampleResul
     generator = np.random.default_rng(seed)
     model = sk_potts(settings.length, settings.n_states, settings.coupling_scale, generator)
     n_sequences = max(settings.alphas) * settings.length + settings.n_test
-    return sample(model, n_sequences, rng=generator, n_threads=n_threads)
+    drawn = sample(model, n_sequences, rng=generator, n_threads=n_threads)
+    if drawn.interrupted:
+        raise KeyboardInterrupt
+    return drawn
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,6 +143,8 @@ class PottsMixture:
             drawn = sample(
                 self.models[label], len(rows), schedule=schedule, rng=stream, n_threads=n_threads
             )
+            if drawn.interrupted:
+                raise KeyboardInterrupt
             back = np.argsort(self.relabelings[label], axis=1).astype(np.uint8)
             sequences[rows] = back[np.arange(self.length), drawn.dataset.sequences]
         return LabeledSequences(sequences, labels)

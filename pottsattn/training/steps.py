@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pottsattn._core.checkpoint import CheckpointFile, CheckpointLike
 from pottsattn._core.display import Progress
-from pottsattn._core.interrupts import interrupts_wait, understood
+from pottsattn._core.interrupts import came_too_late, interrupts_wait, understood
 from pottsattn._core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def take_steps(
             earlier = state.pop(ELAPSED, 0.0)  # not in those of version 0.1.0
             training.restore(state)
         resumed_from = None if state is None else training.done
-        is_whole = True
+        is_whole, was_caught = True, False
         try:
             with interrupts_wait() as check_interrupt:
                 while _has_steps(training):
@@ -130,6 +130,7 @@ def take_steps(
             if not is_whole or (workers is not None and workers.count > 1):
                 raise
             understood()
+            was_caught = True
         if stored is not None:
             stored.save(kept())  # what follows may be killed too
         training.finish()
@@ -137,6 +138,8 @@ def take_steps(
     finally:
         if stored is not None and file is not None:
             stored.close(remove=is_finished and not file.keep)
+    if is_finished and was_caught:
+        came_too_late()
     if is_finished:
         return Ended(False, "", resumed_from, earlier)
     message = f"interrupted at step {training.done} of {training.max_steps}"

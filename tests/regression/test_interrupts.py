@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,12 @@ from pottsattn._core import interrupts
 from pottsattn._core.executors import LocalProcesses
 from pottsattn._core.interrupts import hear_signals, interrupts_wait, understood
 from pottsattn.cli import info, main
+from pottsattn.demo import job
+from pottsattn.instances import mixtures
+from pottsattn.sampling import Schedule
+from pottsattn.studies.sweep import one_fit
+from pottsattn.studies.sweep.tasks import Instance
+from pottsattn.training.steps import take_steps
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 BOTH = pytest.mark.parametrize("number", interrupts.SIGNALS)
@@ -145,6 +152,40 @@ def test_a_signal_that_nobody_understood_can_be_repeated(monkeypatch):
             signal.raise_signal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
+
+
+@BOTH
+def test_a_signal_in_the_last_step_of_a_training_ends_what_follows_it(number, monkeypatch, capsys):
+    class OneStep:
+        done, max_steps, is_over = 0, 1, False
+
+        def advance(self):
+            self.done = 1
+            signal.raise_signal(number)
+
+        def finish(self):
+            pass
+
+    def body(arguments):
+        assert not take_steps(OneStep()).interrupted
+        time.sleep(5)
+        pytest.fail("it must have ended")
+
+    assert run(monkeypatch, body) == 130
+    assert capsys.readouterr() == ("", "pottsattn: interrupted\n")
+
+
+def test_sequences_that_were_interrupted_are_no_data(monkeypatch):
+    """A demo, a sweep or a mixture went on with the few there were."""
+    few = SimpleNamespace(interrupted=True)
+    for room, draw in [
+        (job, lambda: job._sample(job.Settings(), 0, 1)),
+        (one_fit, lambda: one_fit._draw(Instance(3, 1.0, 6, 0, 10, 10, Schedule()))),
+        (mixtures, lambda: mixtures.field_mixture(2, 6, 3, rng=0).draw(10, rng=0)),
+    ]:
+        monkeypatch.setattr(room, "sample", lambda *_, **__: few)
+        with pytest.raises(KeyboardInterrupt):
+            draw()
 
 
 @BOTH

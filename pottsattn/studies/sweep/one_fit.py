@@ -96,6 +96,8 @@ def _draw(instance: Instance) -> tuple[SequenceDataset, bool]:
     model = sk_potts(instance.length, instance.n_states, instance.coupling_scale, generator)
     n_sequences = instance.n_train + instance.n_test
     drawn = sample(model, n_sequences, schedule=instance.schedule, rng=generator, n_threads=1)
+    if drawn.interrupted:
+        raise KeyboardInterrupt
     return drawn.dataset, drawn.converged
 
 

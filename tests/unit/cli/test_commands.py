@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from configparser import ConfigParser
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-import pottsattn
+import pottsattn.__main__
 from pottsattn._core.storage import content_hash
 from pottsattn.cli import main
 from pottsattn.data.dataset import SequenceDataset
@@ -200,9 +202,13 @@ def test_version_and_bare_call(capsys):
         assert capsys.readouterr().out.startswith(start)
 
 
-def test_the_console_script_is_main():
-    (script,) = entry_points(group="console_scripts", name="pottsattn")
-    assert script.load() is main
+def test_the_console_script_is_the_module():
+    config = ConfigParser(interpolation=None)
+    config.read(Path(__file__).parents[3] / "setup.cfg")
+    name, value = config["options.entry_points"]["console_scripts"].split("=")
+    script = EntryPoint(name.strip(), value.strip(), "console_scripts")
+    assert script.name == "pottsattn"
+    assert script.load() is pottsattn.__main__.main
 
 
 def test_module_runs_in_its_own_process(tmp_path):
