@@ -6,7 +6,7 @@ PIP_FLAGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 SETUP := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test fuzz kills lint format docs bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/pottsattn demo --out demo-report
@@ -14,6 +14,12 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+fuzz: $(VENV)/installed-test
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds 600
+
+kills: $(VENV)/installed-test
+	$(BIN)/python tests/fuzz/kills.py --kills 100
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
