@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.storage import write_csv
+from pottsattn._core.verdict import stated
 from pottsattn.studies.bridge.identity import IdentityCheck
 
 Array = NDArray[np.float64]
@@ -208,7 +209,7 @@ class Bridge:
 
     def __repr__(self) -> str:
         met = sum(criterion.met for criterion in self.criteria())
-        state = "" if self.converged else ", NOT converged"
+        state = "" if self.converged else f", {stated(False)}"
         return (
             f"Bridge(length={self.settings['length']}, n_states={self.settings['n_states']}, "
             f"{met} of {len(self.criteria())} criteria met, {len(self.masked)} masked fits{state})"
@@ -307,7 +308,7 @@ def _masked_table(bridge: Bridge) -> str:
 
 
 def _mark(converged: bool) -> str:
-    return "" if converged else "  NOT converged"
+    return "" if converged else f"  {stated(False)}"
 
 
 def _on_identity(bridge: Bridge) -> str:
