@@ -5,7 +5,18 @@ Optional are entries that depend on what was done, and those that older files do
 
 from __future__ import annotations
 
-from pottsattn._core.layout import Item, Layout, flag, group, loose, real, record, text, whole
+from pottsattn._core.layout import (
+    NUMBERS,
+    Item,
+    Layout,
+    flag,
+    group,
+    loose,
+    real,
+    record,
+    text,
+    whole,
+)
 
 ANY_SHAPE = Item("real", shape=None, later=True)
 INT32 = {"least": -(2**31), "most": 2**31 - 1}
@@ -87,7 +98,15 @@ FIT: Layout = {
     "@message": text(),
     "@symmetric": flag(beside="fields"),
     "@gauge": text(beside="fields"),
-    "@config": record(),
+    "@config": record(
+        fields="a text",
+        color_similarity="a text",
+        heads="a whole number",
+        pseudocount="a number",
+        ridge_path__ridge="a number",
+        **{f"ridge_path__{name}": NUMBERS for name in ("ridges", "leave_one_out_losses")},
+        **{f"ridge_path__{name}": NUMBERS for name in ("errors", "train_losses")},
+    ),
     "@architecture": record("length", "n_states").maybe(),
     "network/*": ANY_SHAPE,
     "history/epochs": loose("n"),
@@ -167,7 +186,7 @@ SPATIAL: Layout = {
     "maps/queries": whole("queries", least=0, below="P"),
     "maps/maps": loose("moments", "queries", "P"),
     "@objective": text(choices=("mae", "contrastive")),
-    "@config": record(),
+    "@config": record(max_steps="a whole number"),
     "@n_steps": whole(least=0),
     "@rate_ratio": loose(),
     "@converged": flag(),
@@ -191,7 +210,16 @@ INSTANCES: Layout = {
     "labels": whole("M", least=-1),
     "class_attention": loose("M", "tokens"),
     "@source": text(),
-    "@config": record("encoder", "training"),
+    "@config": record(
+        "encoder",
+        "training",
+        "heads",
+        encoder__grid="two whole numbers or null",
+        training__loss="a text",
+        training__batch_size="a whole number",
+        heads__norm="a text or null",
+        n_instances="a whole number",
+    ),
     "@scores": record("trained"),
     **{f"@raw_linear_probe{part}": loose() for part in ("", "_error")},
     **{f"@{name}": loose() for name in ("chance", "bayes", "bayes_error", "seconds")},

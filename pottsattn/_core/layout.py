@@ -38,6 +38,8 @@ WORDS = {
     "group": "group",
 }
 MOST_PACKED = 1100  # bytes that one byte of a compressed data set can stand for; gzip has 1032
+NUMBERS = "a list of numbers"  # or of null
+MOST_LISTED = 10_000
 DEEPEST = 12  # groups within groups
 
 
@@ -60,6 +62,7 @@ class Item:
     optional: bool = False
     choices: tuple[Any, ...] = ()
     keys: tuple[str, ...] = ()
+    entries: tuple[tuple[str, str], ...] = ()  # of JSON: (place within it, kind)
     size: str = ""
     below: str = ""
     length: str = ""
@@ -111,9 +114,12 @@ def group() -> Item:
     return Item("group")
 
 
-def record(*keys: str) -> Item:
-    """Return a JSON object that has these keys."""
-    return Item("json", keys=keys)
+def record(*keys: str, **entries: str) -> Item:
+    """Return a JSON object that has these keys.
+
+    `entries` are kinds of values where they are there: those of `a__b` within the object `a`.
+    """
+    return Item("json", keys=keys, entries=tuple(entries.items()))
 
 
 def check_layout(file: h5py.File, layout: Layout) -> None:
@@ -352,7 +358,7 @@ def _check_text(name: str, item: Item, value: Any, sizes: Sizes) -> None:
 
 def _check_json(name: str, item: Item, value: str) -> None:
     try:
-        held = json.loads(value)
+        held: Any = json.loads(value)
     except (RecursionError, ValueError) as error:
         raise InputError(f"{_called(name)} must be {item.words()}: {error}") from error
     wanted = list if item.kind == "list" else dict
@@ -361,3 +367,32 @@ def _check_json(name: str, item: Item, value: str) -> None:
     missing = [key for key in item.keys if key not in held]
     if missing:
         raise InputError(f"{_called(name)} must have the entry {missing[0]!r}")
+    lengths: dict[str, int] = {}
+    for place, kind in item.entries:
+        parent, _, last = place.rpartition("__")
+        holder = held.get(parent) if parent else held
+        if holder is None:  # null, or not there
+            continue
+        within: dict[str, Any] = holder if isinstance(holder, dict) else {}
+        is_there = last in within
+        found: Any = within.get(last)
+        if not (_is_kind(found, kind) if is_there else not parent):
+            raise InputError(f"{_called(name)}: {place.replace('__', '.')} must be {kind}")
+        if kind == NUMBERS and lengths.setdefault(parent, len(found)) != len(found):
+            raise InputError(f"{_called(name)}: lists of {parent} must be of one length")
+
+
+def _is_kind(value: Any, kind: str) -> bool:
+    if kind in (NUMBERS, "two whole numbers or null"):
+        one = "a number or null" if kind == NUMBERS else "a whole number"
+        length = (1, MOST_LISTED) if kind == NUMBERS else (2, 2)
+        is_list = isinstance(value, list) and length[0] <= len(value) <= length[1]
+        return (value is None and kind != NUMBERS) or (
+            is_list and all(_is_kind(entry, one) for entry in value)
+        )
+    types: dict[str, Any] = {"a text": str, "a whole number": int, "a number": (int, float)}
+    if value is None:
+        return kind.endswith("or null")
+    wanted = types[kind.removesuffix(" or null")]
+    right = isinstance(value, wanted) and not isinstance(value, bool)
+    return right and (kind != "a whole number" or abs(value) < 2**63)

@@ -122,6 +122,8 @@ def _head(fit: FitResult, dataset: SequenceDataset) -> tuple[float, ...]:
     threshold = dataset.origin.get("identity_threshold")
     theta = 0.0 if threshold is None else 1.0 - threshold
     if fit.method == "mf":
+        if "pseudocount" not in fit.config:
+            raise InputError("the fit does not say its pseudocount: fit again")
         strengths = (theta, -fit.config["pseudocount"], -1.0, -1.0)
     else:
         couplings, fields = penalty_to(

@@ -184,8 +184,7 @@ class InstanceRun:
         with open_hdf5(path, "instances") as file:
             attributes = file.attrs
             scores = {
-                name: ProbeScores(**{key: math.nan if x is None else x for key, x in one.items()})
-                for name, one in json.loads(attributes["scores"]).items()
+                name: _scores(name, one) for name, one in json.loads(attributes["scores"]).items()
             }
             mixture = None
             if "mixture" in file:
@@ -224,6 +223,17 @@ class InstanceRun:
     def _repr_html_(self) -> str:
         shown = {name: x for name, x in self.to_dict().items() if not isinstance(x, dict)}
         return html_table(f"Instances: {self.source}", shown)
+
+
+def _scores(name: str, stored: Any) -> ProbeScores:
+    """Return the scores of an encoder as a file has them; null is unknown."""
+    wanted = [item.name for item in fields(ProbeScores)]
+    if not isinstance(stored, dict) or sorted(stored) != sorted(wanted):
+        raise InputError(f"attribute scores: {name} must have {', '.join(wanted)}")
+    for key, x in stored.items():
+        if x is not None and (isinstance(x, bool) or not isinstance(x, (int, float))):
+            raise InputError(f"attribute scores: {key} of {name} must be a number, found {x!r}")
+    return ProbeScores(**{key: math.nan if x is None else float(x) for key, x in stored.items()})
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:

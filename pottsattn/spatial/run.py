@@ -139,7 +139,7 @@ class SpatialRun:
     def verdict(self) -> Verdict:
         """Whether more steps would change the loss, and how that is known."""
         if self.interrupted:
-            return interrupted_at(self.n_steps, self.config["max_steps"])
+            return interrupted_at(self.n_steps, self.config.get("max_steps", self.n_steps))
         if not np.isfinite(self.layer.phi).all():
             return diverged_by(self.n_steps)
         if self.objective == "mae":

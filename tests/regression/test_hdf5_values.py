@@ -6,6 +6,7 @@ and ranges, in an order that a seed gives; all of them with POTTSATTN_ALL_CASES 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -164,6 +165,29 @@ def test_commands_say_it_in_one_line(folder, kind, capsys):
             assert status in (0, 1), (name, attribute, how)
             if status == 1:
                 assert (captured.out, captured.err.count("\n")) == ("", 1), (name, attribute, how)
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        ({"pseudocount": "much"}, "pseudocount must be a number"),
+        ({"heads": [2]}, "heads must be a whole number"),
+        ({"ridge_path": []}, "ridge_path.ridge must be a number"),
+        ({"ridge_path": {"ridge": None}}, "ridge_path.ridge must be a number"),
+        ({"ridge_path": {"ridge": 1, "ridges": [1, "a"]}}, "ridge_path.ridges must be a list"),
+        (
+            {"ridge_path": {"ridge": 1.0, "ridges": [1.0], "leave_one_out_losses": [1.0, 2.0]}},
+            "lists of ridge_path must be of one length",
+        ),
+    ],
+)
+def test_values_within_json_are_checked(folder, entries, named):
+    path = folder / "config.h5"
+    shutil.copy(folder / "fit", path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["config"] = json.dumps(entries)
+    with pytest.raises(InputError, match=f"attribute config: {named}"):
+        pottsattn.load(path)
 
 
 def test_every_format_has_a_layout_and_every_entry_a_place_in_the_documentation():
