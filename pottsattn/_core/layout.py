@@ -368,9 +368,10 @@ def _check_json(name: str, item: Item, value: str) -> None:
     if missing:
         raise InputError(f"{_called(name)} must have the entry {missing[0]!r}")
     lengths: dict[str, int] = {}
+    whole_record: dict[str, Any] = dict(held) if item.entries else {}
     for place, kind in item.entries:
         parent, _, last = place.rpartition("__")
-        holder = held.get(parent) if parent else held
+        holder = whole_record.get(parent) if parent else whole_record
         if holder is None:  # null, or not there
             continue
         within: dict[str, Any] = holder if isinstance(holder, dict) else {}
