@@ -8,7 +8,7 @@ Errors are those of refits to the same bootstrap samples of identity clusters fo
 that the difference from plm has an error of its own.
 
 Checked: plm is within two pairs of plmc (lambda 10.4) at L/2, L and 2L; attention with 32 symmetric
-heads is within 0.03 of plmc or better; fits and refits together take less than 5 minutes, of the
+heads is within 0.03 of plmc or better; fits and refits together take less than 25 minutes, of the
 clock or, on a busy machine, of one processor. The table has processor time, all threads together.
 """
 
@@ -44,7 +44,8 @@ PLMC = {"L/2": 1.000, "L": 0.962, "2L": 0.792}  # lambda_e = lambda_h = 10.4
 CCMPRED = {"L/2": 1.000, "L": 0.925, "2L": 0.764}
 TWO_PAIRS = {"L/2": 2.5 / 26, "L": 2.5 / 53, "2L": 2.5 / 106}  # and half a pair for rounding
 NEAR = 0.03
-MOST_SECONDS = 300.0
+MOST_SECONDS = 1500.0  # to the optima, for the 6 samples of the bootstrap too
+SOFTMAX_STEPS = 500  # several heads of it fall for ever: see docs/limits.md
 HEADS_RIDGE = 4.0  # the penalty of one head's block is that of full blocks over C - 1 = 20
 
 
@@ -126,15 +127,13 @@ def methods(n_threads: int) -> list[tuple[str, Any, bool]]:
             **{"ridge": HEADS_RIDGE, **options},
         )
 
-    def trained(number: int, **options: Any) -> Any:
+    def trained(number: int, recipe: Recipe | None = None, **options: Any) -> Any:
         layer = AttentionConfig(number, color_similarity="learned", **options)
-        # Cut short on purpose: see docs/contacts.md.
-        recipe = Recipe("adam", 200, batch_size=512, schedule="cosine")
         return lambda data: train_masked(
             data, layer, ridge=HEADS_RIDGE, recipe=recipe, rng=0, n_threads=n_threads
         )
 
-    soft = {"attention": "softmax"}
+    few = Recipe(max_steps=SOFTMAX_STEPS)
     return [
         ("plm", lambda data: fit_pseudolikelihood(data, n_threads=n_threads), True),
         (
@@ -152,9 +151,7 @@ def methods(n_threads: int) -> list[tuple[str, Any, bool]]:
         ("attention, 16 heads, symmetric", trained(16, symmetric=True), False),
         ("attention, 32 heads, symmetric", trained(32, symmetric=True), True),
         ("attention, 32 heads", trained(32), False),
-        ("softmax attention, 16 heads", trained(16, **soft), False),
-        ("softmax attention, 32 heads", trained(32, **soft), False),
-        ("softmax, 32 heads, symmetric", trained(32, symmetric=True, **soft), False),
+        ("softmax attention, 32 heads", trained(32, few, attention="softmax"), False),
     ]
 
 
