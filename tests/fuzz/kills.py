@@ -14,6 +14,7 @@ the last two also twice, in a folder that holds older outputs. What must hold af
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import io
 import os
@@ -161,12 +162,16 @@ def contents(folder: Path, names: set[str]) -> dict[str, str]:
 
 
 def content(path: Path) -> str:
-    """Return a hash of the numbers in a file, or of its bytes."""
+    """Return a hash of the numbers in a file, seconds apart, or of its bytes."""
     if path.suffix == ".h5":
         return content_hash(path)
     if path.suffix == ".npz":
         arrays = np.load(path)
         return str({name: hashlib.sha256(arrays[name].tobytes()).hexdigest() for name in arrays})
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return str([{**row, "seconds": None} for row in rows])
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
