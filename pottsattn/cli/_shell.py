@@ -67,7 +67,13 @@ def whole_number(text: str) -> int:
     return number
 
 
-whole_number.__name__ = "int"  # as argparse calls it where a text is no number
+def any_whole_number(text: str) -> int:
+    """Return a whole number of any size, as a seed may have."""
+    return int(text)
+
+
+# As argparse calls them where a text is no number.
+whole_number.__name__ = any_whole_number.__name__ = "int"
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -89,7 +95,9 @@ def add_command(
     )
     parser.set_defaults(run=run, parser=parser)
     common = parser.add_argument_group("common options")
-    common.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all randomness")
+    common.add_argument(
+        "--seed", type=any_whole_number, default=0, metavar="N", help="seed of all randomness"
+    )
     common.add_argument("--threads", type=int, metavar="N", help="threads (default: all cores)")
     common.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     return parser

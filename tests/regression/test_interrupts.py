@@ -68,8 +68,13 @@ def test_a_signal_in_an_import_is_one_line(number, module, tmp_path):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(2, size=(20, 4)))
     command = [sys.executable, "-c", PRESSED_IN_AN_IMPORT, str(int(number)), module, *FIT.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "pottsattn: interrupted\n")
-    assert os.listdir(tmp_path) == ["a.npy"]
+    assert done.returncode == 130
+    # The signal waits for the import, and may then come when the training has begun.
+    if done.stdout:
+        assert (done.stdout.count("NOT converged: interrupted"), done.stderr) == (1, "")
+    else:
+        assert done.stderr == "pottsattn: interrupted\n"
+    assert set(os.listdir(tmp_path)) <= {"a.npy", "fit.h5", "fit.h5.partial"}
 
 
 def run(monkeypatch, body) -> int:

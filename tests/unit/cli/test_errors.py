@@ -216,7 +216,7 @@ DATA_FAULTS = {
     "states.npy": "n_states must be at most 256, got 1000",
     "one-state.npy": "n_states must be at least 2, got 1",
     "one-column.npy": "length must be at least 2, got 1",
-    "flat.npy": r"shape \(3,\)",
+    "flat.npy": "one sequence of length 3",
 }
 
 
