@@ -16,7 +16,7 @@ SAMPLE = "sample --states 3 --coupling-scale 1 --sequences 5 --out new.h5"
 CASES = [
     (f"{SAMPLE} --length {10**30}", "--length: must be at most 9223372036854775807"),
     (f"{SAMPLE} --length -{10**30}", "--length: must be at most 9223372036854775807"),
-    (f"{SAMPLE} --length 8 --ensemble lattice-2d --seed {2**63}", "--seed: must be at most"),
+    (f"{SAMPLE} --length 8 --chains {2**63}", "--chains: must be at most"),
     (f"fit data.h5 --method attention --head-dimension {2**63} --out new.h5", "--head-dimension"),
     (f"fit data.h5 --method factored --heads {2**64} --out new.h5", "--heads: must be at most"),
     (f"instances --width {2**63} --steps 1 --out new.h5", "--width: must be at most"),
