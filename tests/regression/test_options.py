@@ -20,6 +20,7 @@ CASES = [
     (f"fit data.h5 --method attention --head-dimension {2**63} --out new.h5", "--head-dimension"),
     (f"fit data.h5 --method factored --heads {2**64} --out new.h5", "--heads: must be at most"),
     (f"instances --width {2**63} --steps 1 --out new.h5", "--width: must be at most"),
+    (f"sweep sweep.toml --workers 1 --seed {2**63} --out new.h5", "seed must be at most"),
     ("info data.h5 --seed=--", "--seed: expected a value, got '--'"),
     ("info data.h5 --threads 1000000000", "--threads must be at most 1024"),
     ("fit data.h5 --method plm --couplings-l2=-- --out new.h5", "--couplings-l2: expected a value"),

@@ -32,6 +32,7 @@ from pottsattn.theory.optimum import optimal_ridge
 
 OPTIMAL = "optimal"
 MOST_LINES = 10_000  # of a configuration
+MOST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -274,9 +275,12 @@ def _seeds(value: Any, lengths: tuple[int, ...], first_seed: int) -> dict[int, t
 
 def _seed_list(value: Any, first_seed: int) -> tuple[int, ...]:
     if isinstance(value, list):
-        return _take_list("instances", value, _at_least(0))
-    number = _take("instances", value, _at_least(1))
-    return tuple(range(first_seed, first_seed + number))
+        seeds = _take_list("instances", value, _at_least(0))
+    else:
+        number = _take("instances", value, _at_least(1))
+        seeds = tuple(range(first_seed, first_seed + number))
+    check_at_least("seed", max(seeds), 0, MOST_SEED)  # they are a column of the table
+    return seeds
 
 
 def _take(name: str, value: Any, check: Callable[[str, Any], Any]) -> Any:
