@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 
 from pottsattn import __version__
-from pottsattn._core.storage import to_json, write_whole
+from pottsattn._core.storage import to_json
+from pottsattn._core.whole_files import write_whole
 from pottsattn.figures.instances import figure_training_lengths
 from pottsattn.figures.style import save_figure
 from pottsattn.instances.data import InstanceData, digit_data, mixture_data

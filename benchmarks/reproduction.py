@@ -27,8 +27,9 @@ from typing import Any
 import reproduction_figures
 import reproduction_tasks
 
-from pottsattn._core.storage import to_json, write_whole
+from pottsattn._core.storage import to_json
 from pottsattn._core.threads import n_threads_or_default
+from pottsattn._core.whole_files import write_whole
 
 Task = tuple[str, int, dict[str, Any]]
 LARGE = 20_000

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from pottsattn import __version__, learning_curve
-from pottsattn._core.storage import write_csv, write_whole
+from pottsattn._core.storage import write_csv
+from pottsattn._core.whole_files import write_whole
 from pottsattn.figures.fits import plot_couplings
 from pottsattn.figures.style import BLUE, GRAY, GREEN, ORANGE, VERMILLION, new_figure, save_figure
 

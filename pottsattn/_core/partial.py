@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.interrupts import interrupts_wait
-from pottsattn._core.storage import lock, sync_folder, to_json
+from pottsattn._core.storage import to_json
 from pottsattn._core.validate import InputError
+from pottsattn._core.whole_files import lock, sync_folder
 
 MAGIC = b"pottsattn.partial/1\n"
 FRAME = struct.Struct("<QI")  # bytes and CRC-32 of what follows

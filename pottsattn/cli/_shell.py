@@ -12,8 +12,9 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pottsattn._core.display import shown
-from pottsattn._core.storage import check_writable, to_json, write_together
+from pottsattn._core.storage import to_json
 from pottsattn._core.validate import InputError
+from pottsattn._core.whole_files import check_writable, write_together
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ import argparse
 import os
 from typing import Any
 
-from pottsattn._core.storage import write_together
 from pottsattn._core.validate import InputError
+from pottsattn._core.whole_files import write_together
 from pottsattn.cli._shell import (
     DATA_HELP,
     DONE,

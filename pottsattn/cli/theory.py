@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pottsattn._core.storage import check_writable
 from pottsattn._core.validate import InputError, check_choice
+from pottsattn._core.whole_files import check_writable
 from pottsattn.cli._shell import DONE, NOT_CONVERGED, add_command, say
 
 CURVE_SUFFIXES = (".h5", ".hdf5", ".csv")

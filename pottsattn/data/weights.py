@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pottsattn._core.foreign import read_npy, text_lines
-from pottsattn._core.storage import write_csv, write_whole
+from pottsattn._core.storage import write_csv
 from pottsattn._core.validate import InputError, check_array, check_weights
+from pottsattn._core.whole_files import write_whole
 
 SUFFIXES = (".csv", ".txt", ".npy")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from pottsattn._core.display import Progress, one_line
-from pottsattn._core.storage import write_together
 from pottsattn._core.threads import n_threads_or_default, run_in_threads
 from pottsattn._core.validate import InputError, check_at_least
+from pottsattn._core.whole_files import write_together
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.fitting.masked.fit import train_masked
 from pottsattn.fitting.masked.settings import AttentionConfig, Masking

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pottsattn._core.display import Progress
-from pottsattn._core.storage import check_writable, write_together
 from pottsattn._core.validate import InputError
+from pottsattn._core.whole_files import check_writable, write_together
 from pottsattn.demo.job import DemoResult, Settings, run_job
 from pottsattn.demo.page import write_demo_page
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pottsattn._core.storage import write_whole
 from pottsattn._core.validate import InputError, check_choice
+from pottsattn._core.whole_files import write_whole
 from pottsattn.analysis.contacts import rank_contacts, score_map
 from pottsattn.data.alignment.writing import write_alignment
 from pottsattn.data.dataset import SequenceDataset

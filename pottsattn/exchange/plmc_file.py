@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pottsattn._core.display import one_line
-from pottsattn._core.storage import write_whole
 from pottsattn._core.validate import InputError
+from pottsattn._core.whole_files import write_whole
 from pottsattn.data.dataset import SequenceDataset
 from pottsattn.data.sites import on_sites_of
 from pottsattn.exchange.conventions import penalty_to

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pottsattn._core.display import shown
-from pottsattn._core.storage import write_whole
 from pottsattn._core.validate import InputError
+from pottsattn._core.whole_files import write_whole
 
 Array = NDArray[np.float64]
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")

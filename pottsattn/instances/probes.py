@@ -273,6 +273,11 @@ def _check_split(
     x = check_array("train_x", train_x, (None, None))
     x_test = check_array("test_x", test_x, (None, x.shape[1]))
     y, y_test = _check_labels(train_y, len(x)), _check_labels(test_y, len(x_test))
-    if len(np.unique(y)) < 2:
-        raise InputError("the training part must hold at least two classes")
+    check_classes(y)
     return x, y, x_test, y_test
+
+
+def check_classes(labels: NDArray[Any]) -> None:
+    """Raise InputError unless the labels that train a probe hold two classes."""
+    if len(np.unique(labels)) < 2:
+        raise InputError("the training part must hold at least two classes")

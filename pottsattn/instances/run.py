@@ -23,6 +23,7 @@ from pottsattn.instances.data import InstanceData
 from pottsattn.instances.encoder import AT_ONCE, Encoder, encode
 from pottsattn.instances.probes import (
     ProbeScores,
+    check_classes,
     evaluate,
     feature_spread,
     linear_probe,
@@ -90,6 +91,8 @@ def run_instances(
     encoder = encoder_config_for(data) if encoder is None else encoder
     config = config or PretrainConfig()
     names = [check_choice("reference", name, REFERENCES) for name in references]
+    if data.labels is not None:
+        check_classes(data.labels[: data.n_probe_train])  # before a long training
     if data.train_labels is None:
         names = [name for name in names if name != "supervised"]
     n_steps = max(1, config.max_steps // 2) if reference_steps is None else reference_steps

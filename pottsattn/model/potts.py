@@ -77,6 +77,10 @@ class PottsModel:
         check_at_least("length", length, 2)
         check_n_states(n_states)
         self.fields = check_array("fields", fields, (length, n_states))
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.vdot(self.fields, self.fields)):
+                most = np.abs(self.fields).max()
+                raise InputError(f"fields are so large that energies overflow, found {most:.1e}")
         self.couplings = couplings
         self.ensemble = ensemble
         self.coupling_scale = coupling_scale

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from pottsattn._core.display import shown
-from pottsattn._core.storage import write_whole
+from pottsattn._core.whole_files import write_whole
 
 STYLE = """
 :root { color-scheme: light; }

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from pottsattn._core.display import one_line
 from pottsattn._core.partial import PartialFile
-from pottsattn._core.storage import check_writable, create_hdf5
+from pottsattn._core.storage import create_hdf5
 from pottsattn._core.threads import run_in_threads
 from pottsattn._core.validate import InputError
+from pottsattn._core.whole_files import check_writable
 from pottsattn.sampling.runs import Rounds
 
 CHUNK_BYTES = 1 << 20

@@ -15,12 +15,12 @@ import pytest
 
 from pottsattn._core.interrupts import SIGNALS, hear_signals
 from pottsattn._core.partial import PartialFile
-from pottsattn._core.storage import check_writable, write_whole
+from pottsattn._core.whole_files import check_writable, write_whole
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of POSIX")
 KILLED = """
 import os, signal, sys
-from pottsattn._core.storage import write_whole
+from pottsattn._core.whole_files import write_whole
 with write_whole(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print(flush=True)

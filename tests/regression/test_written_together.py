@@ -12,8 +12,8 @@ import pytest
 
 import pottsattn._core.storage as storage
 from pottsattn import SequenceDataset
-from pottsattn._core.storage import write_together, write_whole
 from pottsattn._core.validate import InputError
+from pottsattn._core.whole_files import write_together, write_whole
 from pottsattn.cli import main
 from pottsattn.fitting.pseudolikelihood.fit import fit_pseudolikelihood
 
@@ -74,7 +74,7 @@ def test_an_error_before_the_last_file_changes_nothing(old):
 def test_killed_between_renames_new_and_old_never_stand_together(old, step):
     code = f"""
 import os, signal
-from pottsattn._core.storage import write_together, write_whole
+from pottsattn._core.whole_files import write_together, write_whole
 rename, calls = os.replace, []
 def replace(*paths):
     if len(calls) == {step}:

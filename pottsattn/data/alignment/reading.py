@@ -259,8 +259,7 @@ def _check_first(first_residue: int | None, along_focus: bool, like: Sites | Non
     elif first_residue is not None:
         if not along_focus:
             raise InputError("`first_residue` needs `numbering='focus'`: it numbers that sequence")
-        if check_at_least("first_residue", first_residue, 1) > MOST_RESIDUES:
-            raise InputError(f"first_residue must be at most {MOST_RESIDUES}, got {first_residue}")
+        check_at_least("first_residue", first_residue, 1, MOST_RESIDUES)
 
 
 def _at(path: Path, error: InputError) -> str:

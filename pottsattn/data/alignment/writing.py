@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pottsattn._core.storage import write_whole
 from pottsattn._core.validate import InputError, check_sequences
+from pottsattn._core.whole_files import write_whole
 from pottsattn.data.alignment.alphabets import parse_alphabet
 from pottsattn.data.alignment.formats import (
     CONSERVATION,

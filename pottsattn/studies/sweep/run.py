@@ -15,8 +15,9 @@ import numpy as np
 from pottsattn._core.display import Progress
 from pottsattn._core.executors import LocalProcesses, run_tasks
 from pottsattn._core.partial import PartialFile
-from pottsattn._core.storage import check_writable, to_json
+from pottsattn._core.storage import to_json
 from pottsattn._core.validate import ConvergenceWarning
+from pottsattn._core.whole_files import check_writable
 from pottsattn.studies.sweep.config import SweepConfig
 from pottsattn.studies.sweep.one_fit import run_task
 from pottsattn.studies.sweep.table import SweepRow, SweepTable

@@ -13,7 +13,7 @@ import pytest
 
 from pottsattn import InputError
 from pottsattn._core.storage import content_hash, create_hdf5, file_format, open_hdf5, to_json
-from pottsattn._core.storage import write_whole as write_whole_file
+from pottsattn._core.whole_files import write_whole as write_whole_file
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
